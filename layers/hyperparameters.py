@@ -1,0 +1,66 @@
+"""Checks that a block's hyper-parameters pass when it is made.
+
+Layers, losses and update rules are frozen dataclasses; each says in ``__post_init__`` what its
+fields must satisfy. One exception carries every mistake of one object, so that a specification
+can report them all at once, each by its field's name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+Requirement = Callable[[Any], str | None]
+
+
+class InvalidHyperparameterError(ValueError):
+    """One or more fields are out of range.
+
+    Attributes:
+        problems: (field, what is wrong) pairs, for example ``("units", "must be ≥ 1, got 0")``.
+    """
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {problem}" for field, problem in problems))
+        self.problems = problems
+
+
+class ShapeError(ValueError):
+    """What comes in does not fit a layer or a loss; the message says what it needs."""
+
+
+def require(block: object, **requirements: Requirement) -> None:
+    """Check fields of ``block``; raise InvalidHyperparameterError that names each bad one."""
+    found = [(field, check(getattr(block, field))) for field, check in requirements.items()]
+    problems = [(field, problem) for field, problem in found if problem is not None]
+    if problems:
+        raise InvalidHyperparameterError(problems)
+
+
+LARGEST_COUNT = 2**31 - 1
+
+
+def at_least(bound: int) -> Requirement:
+    """A count of ``bound`` or more, that fits 32 bits."""
+
+    def check(value: int) -> str | None:
+        if value < bound:
+            return f"must be ≥ {bound}, got {value}"
+        return None if value <= LARGEST_COUNT else f"must be ≤ {LARGEST_COUNT}, got {value}"
+
+    return check
+
+
+def above(bound: float) -> Requirement:
+    """The value is finite and larger than ``bound``."""
+    return lambda value: (
+        None
+        if math.isfinite(value) and value > bound
+        else f"must be a finite number > {bound}, got {value}"
+    )
+
+
+def within(low: float, high: float) -> Requirement:
+    """``low`` ≤ value < ``high``."""
+    return lambda value: None if low <= value < high else f"must be in [{low}, {high}), got {value}"

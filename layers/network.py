@@ -1,0 +1,129 @@
+"""A network: layers in sequence, every parameter a view of one flat vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from layers.hyperparameters import ShapeError
+from layers.layer import Array, Layer, Params, Shape, Shapes
+
+
+class Slot(NamedTuple):
+    """Where one parameter lies in the flat vector."""
+
+    layer: int
+    name: str
+    offset: int
+    shape: Shape
+
+
+class LayerShapeError(ShapeError):
+    """A layer cannot take what the one before it gives.
+
+    Attributes:
+        index: the layer's position in the network, from 0.
+    """
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+@dataclass(frozen=True)
+class Network:
+    """X⁰ = x, Xⁱ = fⁱ(Xⁱ⁻¹; Wⁱ); the last one is the score (SPEC section 3).
+
+    The network holds no arrays: weights and gradients are flat vectors that the caller owns,
+    and ``views`` gives each layer its part of one.
+    """
+
+    layers: tuple[Layer, ...]
+    input_shape: Shape
+
+    @cached_property
+    def shapes(self) -> tuple[Shapes, ...]:
+        """Parameter and output shapes, layer by layer.
+
+        Raises:
+            LayerShapeError: a layer does not fit the one before it.
+        """
+        found: list[Shapes] = []
+        shape = self.input_shape
+        for index, layer in enumerate(self.layers):
+            try:
+                found.append(layer.shapes(shape))
+            except ShapeError as error:
+                raise LayerShapeError(index, str(error)) from None
+            shape = found[-1].output
+        return tuple(found)
+
+    @property
+    def output_shape(self) -> Shape:
+        return self.shapes[-1].output if self.layers else self.input_shape
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """Every parameter's place in the flat vector, in order and without gaps."""
+        slots: list[Slot] = []
+        offset = 0
+        for index, shapes in enumerate(self.shapes):
+            for name, shape in shapes.params.items():
+                slots.append(Slot(index, name, offset, shape))
+                offset += math.prod(shape)
+        return tuple(slots)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters, the length of the flat vector."""
+        return sum(math.prod(slot.shape) for slot in self.slots)
+
+    def views(self, flat: Array) -> list[Params]:
+        """Each layer's parameters (or gradients) as views of a flat vector."""
+        views: list[Params] = [{} for _ in self.layers]
+        for slot in self.slots:
+            part = flat[slot.offset : slot.offset + math.prod(slot.shape)]
+            views[slot.layer][slot.name] = part.reshape(slot.shape)
+        return views
+
+    def init(self, seed: int, dtype: DTypeLike = np.float32) -> Array:
+        """The initial flat vector; layer i draws from a generator keyed by (seed, i)."""
+        flat = np.zeros(self.size, dtype)
+        for index, (layer, params) in enumerate(zip(self.layers, self.views(flat), strict=True)):
+            layer.init(np.random.Generator(np.random.Philox([seed, index])), params)
+        return flat
+
+    def forward(
+        self, params: list[Params], x: Array
+    ) -> tuple[Array, Callable[[Array, list[Params]], None]]:
+        """Scores of a batch, and the function that goes back through all layers.
+
+        Args:
+            params: ``views`` of the weights.
+            x: (rows, *input_shape).
+
+        Returns:
+            The scores (rows, *output_shape), and ``backward(ds, grads)``, which takes the
+            feedback of the summed loss and writes the summed gradients into ``grads``,
+            ``views`` of a vector of the caller's.
+        """
+        backwards = []
+        for layer, own in zip(self.layers, params, strict=True):
+            x, layer_backward = layer.forward(own, x)
+            backwards.append(layer_backward)
+        # Below the first layer with parameters nobody needs δX.
+        first = self.slots[0].layer if self.slots else len(self.layers)
+
+        def backward(ds: Array, grads: list[Params]) -> None:
+            dy: Array | None = ds
+            for index in range(len(backwards) - 1, first - 1, -1):
+                assert dy is not None
+                dy = backwards[index](dy, grads[index], index > first)
+
+        return x, backward
