@@ -1,0 +1,22 @@
+"""Data sets: where a run's samples come from, and the table of the formats it may name."""
+
+from collections.abc import Callable, Mapping
+
+from workers.datasets.dataset import Dataset, DatasetError, Description, Source, Split
+from workers.datasets.digits import Digits
+from workers.datasets.idx import Idx
+from workers.datasets.npz import Npz
+
+DATASETS: Mapping[str, Callable[..., Source]] = {"digits": Digits, "idx": Idx, "npz": Npz}
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetError",
+    "Description",
+    "Digits",
+    "Idx",
+    "Npz",
+    "Source",
+    "Split",
+]

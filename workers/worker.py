@@ -1,0 +1,158 @@
+"""One worker: forward and backward over shards, summed along the fixed tree."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from layers.layer import Array
+from workers.channel import Link, ServerAddress, Vectors
+from workers.datasets import Dataset, Split
+from workers.job import Job
+from workers.tree import Node, cover
+from workers.v1 import work_pb2
+
+EVALUATION_ROWS = 512
+"""Rows of a chunk, the unit in which losses are evaluated; fixed, so that sums are too."""
+
+SILENCE_SECONDS = 60.0
+"""A server pings every few seconds; one that is silent for this long is gone."""
+
+Batch = tuple[Array, Array]
+
+
+class ServerSilentError(RuntimeError):
+    """The parameter server has not been heard of for SILENCE_SECONDS."""
+
+
+def chunks(rows: int) -> int:
+    """Units of an evaluation over this many rows."""
+    return math.ceil(rows / EVALUATION_ROWS)
+
+
+def sums_needed(shards: int) -> int:
+    """Rows of gradient memory that any range of this many shards can need at once."""
+    return 2 * shards.bit_length() + 1
+
+
+class Worker:
+    """Computes tasks for one run; knows neither Ray nor sockets.
+
+    Args:
+        weights: the flat vector that the network reads, filled by the channel.
+        sums: (sums_needed(shards), size) vectors that gradients are written into.
+    """
+
+    def __init__(self, job: Job, data: Dataset, weights: Array, sums: Array) -> None:
+        self._data = data
+        self._loss = job.loss
+        self._sampling = job.sampling(data.description)
+        self._network = job.network(data.description)
+        self._weights = self._network.views(weights)
+        self._sums = sums
+        self._gradients = [self._network.views(row) for row in sums]
+        self._gathered: tuple[tuple[int, int, int], list[Batch]] | None = None
+
+    def compute(self, task: work_pb2.Task) -> tuple[work_pb2.Answer, int]:
+        """The answer to a task, and how many rows of ``sums`` belong to it."""
+        started = time.perf_counter()
+        answer = work_pb2.Answer(round=task.round, begin=task.begin, end=task.end)
+        if task.WhichOneof("work") == "gradient":
+            vectors = self._gradient(task, answer)
+        else:
+            vectors = 0
+            for x, y in self._chunks(task):
+                scores, _ = self._network.forward(self._weights, x)
+                self._tally(answer, self._loss.forward(scores, y)[0], scores, y)
+        answer.compute_seconds = time.perf_counter() - started
+        return answer, vectors
+
+    def gather_ahead(self, task: work_pb2.Task) -> None:
+        """Fetch the rows of the next step while the server applies this one."""
+        if task.WhichOneof("work") == "gradient":
+            self._shards(task.gradient.step + 1, task.begin, task.end)
+
+    def _gradient(self, task: work_pb2.Task, answer: work_pb2.Answer) -> int:
+        batches = self._shards(task.gradient.step, task.begin, task.end)
+
+        def sum_into(row: int, node: Node) -> None:
+            if node.size == 1:
+                self._shard_gradient(row, *batches[node.begin - task.begin], answer)
+                return
+            sum_into(row, node.left)
+            sum_into(row + 1, node.right)
+            self._sums[row] += self._sums[row + 1]
+
+        nodes = cover(task.begin, task.end)
+        for row, node in enumerate(nodes):
+            sum_into(row, node)
+        return len(nodes)
+
+    def _shard_gradient(self, row: int, x: Array, y: Array, answer: work_pb2.Answer) -> None:
+        if len(x) == 0:
+            self._sums[row] = 0
+            answer.losses.append(0.0)
+            return
+        scores, backward = self._network.forward(self._weights, x)
+        loss, dscores = self._loss.forward(scores, y)
+        self._tally(answer, loss, scores, y)
+        backward(dscores, self._gradients[row])
+
+    def _tally(self, answer: work_pb2.Answer, loss: float, scores: Array, y: Array) -> None:
+        answer.losses.append(loss)
+        answer.rows += len(scores)
+        correct = self._loss.correct(scores, y)
+        if correct is not None:
+            answer.correct += correct
+
+    def _shards(self, step: int, begin: int, end: int) -> list[Batch]:
+        key = (step, begin, end)
+        if self._gathered is None or self._gathered[0] != key:
+            rows = self._sampling.shard_rows(step)[begin:end]
+            self._gathered = (key, [self._data.train.batch(part) for part in rows])
+        return self._gathered[1]
+
+    def _chunks(self, task: work_pb2.Task) -> Iterator[Batch]:
+        split: Split = (
+            self._data.train if task.evaluation.split == work_pb2.SPLIT_TRAIN else self._data.test
+        )
+        for chunk in range(task.begin, task.end):
+            first = chunk * EVALUATION_ROWS
+            yield split.batch(np.arange(first, min(first + EVALUATION_ROWS, len(split))))
+
+
+def work(job: Job, address: ServerAddress, name: str, vectors: Vectors = "auto") -> None:
+    """Join a server and compute its tasks until it says stop.
+
+    Raises:
+        DatasetError: the data cannot be read here; the server is told.
+        ServerSilentError: the server is gone.
+    """
+    data = job.source.describe()
+    size, rows = job.network(data).size, sums_needed(job.sampling(data).shards)
+    with Link(address, name, size, rows, vectors) as link:
+        try:
+            worker = Worker(job, job.source.load(), link.weights, link.sums)
+            link.join()
+            _serve(worker, link)
+        except ServerSilentError:
+            raise
+        except Exception as error:
+            link.fail(f"{type(error).__name__}: {error}")
+            raise
+
+
+def _serve(worker: Worker, link: Link) -> None:
+    while True:
+        message = link.receive(SILENCE_SECONDS)
+        if message is None:
+            raise ServerSilentError(f"no word from the server for {SILENCE_SECONDS:.0f} s")
+        kind = message.WhichOneof("kind")
+        if kind == "stop":
+            return
+        if kind == "task":
+            link.answer(*worker.compute(message.task))
+            worker.gather_ahead(message.task)
