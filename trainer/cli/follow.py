@@ -1,0 +1,147 @@
+"""A run's events as they come: a progress bar on a terminal, plain lines elsewhere, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from trainer.cli.show import state_name
+from trainer.v1 import run_pb2, service_pb2
+
+LINE_SECONDS = 0.5
+"""In a pipe, figures come at most this often."""
+
+
+class Display(Protocol):
+    def note(self, text: str) -> None: ...
+
+    def progress(self, progress: run_pb2.Progress) -> None: ...
+
+    def epoch(self, epoch: run_pb2.Epoch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def follow(events: Iterable[service_pb2.WatchRunResponse]) -> None:
+    """Show the events until there are no more."""
+    display: Display = Bar() if sys.stderr.isatty() else Lines()
+    try:
+        for response in events:
+            if response.HasField("snapshot"):
+                run = response.snapshot.run
+                display.note(f"{run.id} {run.spec.name}: {state_name(run.state)}")
+                for warning in run.warnings:
+                    display.note(f"warning: {warning}")
+                if run.HasField("progress"):
+                    display.progress(run.progress)
+            else:
+                _show(display, response.event)
+    finally:
+        display.close()
+
+
+def _show(display: Display, event: run_pb2.Event) -> None:
+    match event.WhichOneof("kind"):
+        case "state_change":
+            change = event.state_change
+            reason = f": {change.message}" if change.message else ""
+            display.note(state_name(change.state) + reason)
+        case "progress":
+            display.progress(event.progress)
+        case "epoch":
+            display.epoch(event.epoch)
+        case "warning":
+            display.note(f"warning: {event.warning.message}")
+
+
+class Bar:
+    """One bar that fills, with the figures beside it."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            auto_refresh=False,
+        )
+        self._task = self._bar.add_task("", total=None, visible=False)
+        self._held_out = ""
+        self._bar.start()
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(escape(text), highlight=False)
+
+    def progress(self, progress: run_pb2.Progress) -> None:
+        accuracy = f" · accuracy {progress.accuracy:.3f}" if progress.HasField("accuracy") else ""
+        text = (
+            f"epoch {progress.epoch}/{progress.epochs} · step {progress.step}/{progress.steps} · "
+            f"E_in {progress.e_in:.4f}{accuracy}{self._held_out} · "
+            f"{progress.samples_per_second:,.0f} samples/s · "
+            f"{_duration(progress.seconds_left)} left"
+        )
+        self._bar.update(
+            self._task,
+            completed=progress.step,
+            total=progress.steps,
+            description=text,
+            visible=True,
+        )
+        self._bar.refresh()
+
+    def epoch(self, epoch: run_pb2.Epoch) -> None:
+        self._held_out = f" · E_out {epoch.e_out:.4f}"
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+class Lines:
+    """A line now and then."""
+
+    def __init__(self) -> None:
+        self._printed = 0.0
+        self._held_back = ""
+
+    def note(self, text: str) -> None:
+        self._flush()
+        print(text, file=sys.stderr, flush=True)
+
+    def progress(self, progress: run_pb2.Progress) -> None:
+        accuracy = f" accuracy {progress.accuracy:.3f}" if progress.HasField("accuracy") else ""
+        self._figures(
+            f"epoch {progress.epoch}/{progress.epochs} step {progress.step}/{progress.steps} "
+            f"E_in {progress.e_in:.4f}{accuracy} {progress.samples_per_second:,.0f} samples/s "
+            f"{_duration(progress.seconds_left)} left"
+        )
+
+    def epoch(self, epoch: run_pb2.Epoch) -> None:
+        accuracy = f" held-out accuracy {epoch.accuracy:.4f}" if epoch.HasField("accuracy") else ""
+        self._figures(
+            f"epoch {epoch.epoch} done: E_in {epoch.e_in:.4f} E_out {epoch.e_out:.4f}{accuracy}"
+        )
+
+    def _figures(self, text: str) -> None:
+        """Print at once if the last line was a while ago; hold back the newest otherwise."""
+        self._held_back = text
+        if time.monotonic() - self._printed > LINE_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held_back:
+            print(self._held_back, file=sys.stderr, flush=True)
+            self._printed, self._held_back = time.monotonic(), ""
+
+    def close(self) -> None:
+        self._flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

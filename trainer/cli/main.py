@@ -1,0 +1,296 @@
+"""The commands. Figures go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trainer.cli.exit_codes import ExitCode, of_run
+from trainer.cli.follow import follow
+from trainer.cli.show import document, print_json, print_summary, print_table
+from trainer.client import Client, ClientError, UnreachableError, read_spec
+from trainer.service.local_ray import RayError
+from trainer.service.settings import (
+    DEFAULT_ADDRESS,
+    DEFAULT_METRICS_ADDRESS,
+    Settings,
+    SettingsError,
+    host_and_port,
+    state_directory,
+)
+from trainer.service.store import StoreError
+from trainer.spec.parse import parse
+from trainer.spec.violations import InvalidSpecError
+from trainer.v1 import run_pb2
+
+app = typer.Typer(
+    help="Train networks on many workers, with the same bits at any number of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SpecFile = Annotated[Path, typer.Argument(help="A specification in TOML.", metavar="SPEC")]
+RunId = Annotated[str, typer.Argument(help="A run's id, like r-1a2b3c4d.", metavar="RUN")]
+Workers = Annotated[int | None, typer.Option(help="Number of workers, instead of workers.count.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Another value for a field: train.batch_size=64. Repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SUMGRAD_ADDRESS", help=f"The service's host:port.  [default: {DEFAULT_ADDRESS}]"
+    ),
+]
+State = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SUMGRAD_STATE",
+        help="Folder of the run store and the weights.  [default: ~/.local/state/sumgrad]",
+    ),
+]
+
+
+@app.command()
+def serve(
+    address: Annotated[
+        str, typer.Option(help="Where to serve gRPC; port 0 takes a free one.")
+    ] = DEFAULT_ADDRESS,
+    metrics_address: Annotated[
+        str, typer.Option(help="Where to serve /metrics over HTTP.")
+    ] = DEFAULT_METRICS_ADDRESS,
+    state: State = None,
+) -> None:
+    """Run the service until Ctrl-C or SIGTERM, with a Ray of its own."""
+    settings = Settings(state or state_directory(), address, metrics_address)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from trainer.service.service import Service
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with Service(settings) as service:
+        print(f"gRPC     {service.address}", flush=True)
+        print(f"metrics  http://{service.metrics_address}/metrics", flush=True)
+        print(f"state    {settings.state}", flush=True)
+        ready = asyncio.create_task(service.ready())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            ready.result()
+            print("ready; Ctrl-C stops", flush=True)
+        await stopped
+        print("stopping", flush=True)
+        ready.cancel()
+        await asyncio.gather(ready, return_exceptions=True)
+
+
+@app.command()
+def run(
+    spec: SpecFile,
+    workers: Workers = None,
+    overrides: Overrides = None,
+    json: Json = False,
+    address: Address = None,
+    state: State = None,
+) -> None:
+    """Train: submit a run, follow it, print its figures.
+
+    Uses the service at the address if there is one, and otherwise starts one for this run.
+    """
+    content = read_spec(spec, workers, tuple(overrides or ()))
+    parse(content)
+    if address is not None or _reachable(DEFAULT_ADDRESS):
+        _run_at(_checked(address), content, json)
+        return
+    from trainer.service.embedded import EmbeddedService
+
+    _say(f"no service at {DEFAULT_ADDRESS}: starting one for this run")
+    embedded = EmbeddedService(state or state_directory())
+    with _interruptible(), embedded, Client(embedded.address) as client:
+        ended = _run_to_end(client, content)
+    _finish(ended, json)
+
+
+def _run_to_end(client: Client, content: dict[str, Any]) -> run_pb2.Run:
+    """Submit and follow a run that nobody else looks after: Ctrl-C cancels it."""
+    submitted = client.submit(content)
+    try:
+        follow(client.watch(submitted.id))
+    except KeyboardInterrupt:
+        _say("cancelling the run")
+        with contextlib.suppress(ClientError):
+            client.cancel(submitted.id)
+            client.wait(submitted.id)
+        raise
+    return client.get(submitted.id)
+
+
+def _run_at(address: str, content: dict[str, Any], json: bool) -> None:
+    with Client(address) as client:
+        submitted = client.submit(content)
+        _watch(client, submitted.id, json)
+
+
+@app.command()
+def submit(
+    spec: SpecFile,
+    workers: Workers = None,
+    overrides: Overrides = None,
+    json: Json = False,
+    address: Address = None,
+) -> None:
+    """Submit a run to the service and return."""
+    content = read_spec(spec, workers, tuple(overrides or ()))
+    with Client(_checked(address)) as client:
+        submitted = client.submit(content)
+    if json:
+        print_json(document(submitted))
+    else:
+        print(submitted.id)
+        _say(f"follow it with: sumgrad watch {submitted.id}")
+
+
+@app.command()
+def watch(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Follow a run to its end. Ctrl-C leaves the run going."""
+    with Client(_checked(address)) as client:
+        _watch(client, run_id, json)
+
+
+def _watch(client: Client, run_id: str, json: bool) -> None:
+    try:
+        follow(client.watch(run_id))
+    except KeyboardInterrupt:
+        _say(f"the run goes on; come back with: sumgrad watch {run_id}")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    _finish(client.get(run_id), json)
+
+
+def _finish(ended: run_pb2.Run, json: bool) -> None:
+    if json:
+        print_json(document(ended))
+    else:
+        print_summary(ended)
+    raise typer.Exit(of_run(ended))
+
+
+@app.command("list")
+def list_runs(
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
+    json: Json = False,
+    address: Address = None,
+) -> None:
+    """List runs, newest first."""
+    with Client(_checked(address)) as client:
+        runs = client.list(limit)
+    if json:
+        print_json([document(found) for found in runs])
+    else:
+        print_table(runs)
+
+
+@app.command()
+def show(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Show one run."""
+    with Client(_checked(address)) as client:
+        found = client.get(run_id)
+    if json:
+        print_json(document(found))
+    else:
+        print_summary(found)
+
+
+@app.command()
+def cancel(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Stop a run, and wait until it has stopped."""
+    with Client(_checked(address)) as client:
+        client.cancel(run_id)
+        ended = client.wait(run_id)
+    if json:
+        print_json(document(ended))
+    else:
+        print_summary(ended)
+
+
+def _checked(address: str | None) -> str:
+    host_and_port(address or DEFAULT_ADDRESS)
+    return address or DEFAULT_ADDRESS
+
+
+def _reachable(address: str) -> bool:
+    with Client(address) as client:
+        return client.reachable()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM is treated like Ctrl-C, so that nothing is left running."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the command; every expected error is a sentence and an exit code."""
+    # gRPC writes transport details to stderr by itself; errors are told in our own words.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.exit(_main())
+
+
+def _main() -> int:
+    try:
+        app()
+    except InvalidSpecError as error:
+        for violation in error.violations:
+            _say(f"error: {violation}")
+        return ExitCode.BAD_INPUT
+    except (SettingsError, StoreError) as error:
+        _say(f"error: {error}")
+        return ExitCode.BAD_INPUT
+    except (UnreachableError, RayError) as error:
+        _say(f"error: {error}")
+        return ExitCode.NO_SERVICE
+    except ClientError as error:
+        _say(f"error: {error}")
+        return ExitCode.BAD_INPUT
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout, like `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else ExitCode.BAD_INPUT
+    except Exception as error:
+        if os.environ.get("SUMGRAD_DEBUG"):
+            raise
+        _say(f"internal error: {type(error).__name__}: {error}")
+        _say("this is a mistake in sumgrad; SUMGRAD_DEBUG=1 shows where, please report it")
+        return ExitCode.INTERNAL_ERROR
+    return ExitCode.OK

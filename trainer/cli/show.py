@@ -1,0 +1,111 @@
+"""Runs as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from trainer.v1 import run_pb2
+
+Document = dict[str, Any]
+
+
+def state_name(state: run_pb2.RunState) -> str:
+    """``RUN_STATE_RUNNING`` as ``running``."""
+    return run_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
+
+
+def document(run: run_pb2.Run) -> Document:
+    """A run as plain data; what is not known yet is null."""
+    result = run.result if run.HasField("result") else None
+    progress = run.progress if run.HasField("progress") else None
+    figures = result or progress
+    return {
+        "id": run.id,
+        "name": run.spec.name,
+        "state": state_name(run.state),
+        "steps": result.steps if result else progress.step if progress else 0,
+        "epochs": result.epochs if result else progress.epoch if progress else 0,
+        "e_in": figures.e_in if figures else None,
+        "e_out": result.e_out if result else None,
+        "accuracy": result.accuracy if result and result.HasField("accuracy") else None,
+        "weights_digest": result.weights_digest if result else None,
+        "weights_path": result.weights_path if result else None,
+        "samples_per_second": figures.samples_per_second if figures else None,
+        "workers": figures.workers if figures else run.spec.workers.count,
+        "attempt": run.attempt,
+        "message": run.message or None,
+        "warnings": list(run.warnings),
+        "created": _time(run, "created"),
+        "started": _time(run, "started"),
+        "ended": _time(run, "ended"),
+    }
+
+
+def print_json(content: Document | list[Document]) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def print_summary(run: run_pb2.Run) -> None:
+    """A run's figures on stdout, one a line."""
+    found = document(run)
+    numbers = {"e_in": ".6f", "e_out": ".6f", "accuracy": ".4f", "samples_per_second": ",.0f"}
+    labels = {
+        "id": "run",
+        "e_in": "E_in",
+        "e_out": "E_out",
+        "weights_digest": "weights digest",
+        "weights_path": "weights",
+        "samples_per_second": "samples/s",
+    }
+    for key in (
+        "id", "name", "state", "message", "steps", "epochs", "e_in", "e_out", "accuracy",
+        "weights_digest", "weights_path", "samples_per_second", "workers",
+    ):  # fmt: skip
+        value = found[key]
+        if value is not None:
+            print(f"{labels.get(key, key):<15} {format(value, numbers.get(key, ''))}")
+    for warning in run.warnings:
+        print(f"{'warning':<15} {warning}")
+
+
+def print_table(runs: Sequence[run_pb2.Run]) -> None:
+    """One line a run on stdout."""
+    if not runs:
+        print("no runs yet; submit one with `sumgrad submit SPEC`")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "name", "state", "steps", "E_in", "E_out", "accuracy", "created"):
+        table.add_column(heading, no_wrap=True)
+    for run in runs:
+        found = document(run)
+        table.add_row(
+            found["id"],
+            found["name"],
+            found["state"],
+            str(found["steps"]),
+            _number(found["e_in"]),
+            _number(found["e_out"]),
+            _number(found["accuracy"]),
+            found["created"],
+        )
+    console = Console()
+    # In a pipe no column is cut to a terminal's width.
+    console.print(table, markup=False, width=None if console.is_terminal else 200)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _time(run: run_pb2.Run, field: str) -> str | None:
+    if not run.HasField(field):
+        return None
+    stamp: Timestamp = getattr(run, field)
+    return stamp.ToDatetime().isoformat(timespec="seconds") + "Z"

@@ -1,0 +1,200 @@
+"""The Python client: submit runs, watch them, get their results.
+
+from trainer.client import Client
+
+with Client() as client:
+    run = client.submit("examples/digits.toml")
+    print(client.wait(run.id).result.accuracy)
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from trainer.service import history
+from trainer.service.settings import DEFAULT_ADDRESS
+from trainer.spec.parse import parse
+from trainer.spec.toml import override, read_toml
+from trainer.spec.violations import InvalidSpecError, Violation
+from trainer.spec.wire import to_message
+from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
+
+CALL_SECONDS = 30.0
+REACHABLE_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class ClientError(RuntimeError):
+    """A call failed; the message is the service's."""
+
+
+class UnreachableError(ClientError):
+    """No service answers at the address."""
+
+
+class NotFoundError(ClientError):
+    """There is no such run."""
+
+
+class EndedError(ClientError):
+    """The run has ended, so this cannot be done to it any more."""
+
+
+_ERRORS: dict[grpc.StatusCode, type[ClientError]] = {
+    grpc.StatusCode.UNAVAILABLE: UnreachableError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.FAILED_PRECONDITION: EndedError,
+}
+
+
+class Client:
+    """Calls to one service; a context manager.
+
+    Every call raises UnreachableError if nobody answers at the address, and another ClientError
+    for what else the service refuses.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+        self.address = address
+        self._channel = grpc.insecure_channel(address)
+        self._stub = service_pb2_grpc.TrainerServiceStub(self._channel)
+
+    def reachable(self) -> bool:
+        """Whether a service answers at the address within a second."""
+        health = health_pb2_grpc.HealthStub(self._channel)
+        request = health_pb2.HealthCheckRequest(service="trainer.v1.TrainerService")
+        try:
+            answer = health.Check(request, timeout=REACHABLE_SECONDS)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def submit(
+        self,
+        spec: str | Path | dict[str, Any],
+        *,
+        workers: int | None = None,
+        set: tuple[str, ...] = (),
+    ) -> run_pb2.Run:
+        """Submit a run.
+
+        Args:
+            spec: a TOML file, or its content as a dictionary.
+            workers: instead of the specification's ``workers.count``.
+            set: overrides like ``train.batch_size=64``.
+
+        Raises:
+            InvalidSpecError: with every mistake that was found; nothing is launched.
+        """
+        message = to_message(parse(read_spec(spec, workers, set)))
+        request = service_pb2.SubmitRunRequest(spec=message)
+        response: service_pb2.SubmitRunResponse = self._call(self._stub.SubmitRun, request)
+        return response.run
+
+    def get(self, run_id: str) -> run_pb2.Run:
+        """The run as it is. Raises NotFoundError."""
+        request = service_pb2.GetRunRequest(id=run_id)
+        response: service_pb2.GetRunResponse = self._call(self._stub.GetRun, request)
+        return response.run
+
+    def list(self, limit: int = 100) -> list[run_pb2.Run]:
+        """The newest runs, newest first."""
+        runs: list[run_pb2.Run] = []
+        request = service_pb2.ListRunsRequest()
+        while len(runs) < limit:
+            request.page_size = min(limit - len(runs), 1000)
+            page: service_pb2.ListRunsResponse = self._call(self._stub.ListRuns, request)
+            runs += page.runs
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+        return runs
+
+    def cancel(self, run_id: str) -> run_pb2.Run:
+        """Have a run stopped. Raises NotFoundError, EndedError."""
+        request = service_pb2.CancelRunRequest(id=run_id)
+        response: service_pb2.CancelRunResponse = self._call(self._stub.CancelRun, request)
+        return response.run
+
+    def watch(self, run_id: str) -> Iterator[service_pb2.WatchRunResponse]:
+        """A snapshot of the run, then every event, until the run has ended."""
+        call = self._stub.WatchRun(service_pb2.WatchRunRequest(id=run_id))
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise _typed(error, self.address) from None
+        finally:
+            call.cancel()
+
+    def wait(self, run_id: str) -> run_pb2.Run:
+        """The run when it has ended."""
+        for _ in self.watch(run_id):
+            pass
+        run = self.get(run_id)
+        assert history.ended(run)
+        return run
+
+    def _call(self, method: Callable[..., T], request: Any) -> T:
+        try:
+            return method(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            raise _typed(error, self.address) from None
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_spec(
+    spec: str | Path | dict[str, Any], workers: int | None = None, settings: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The document of a specification with its overrides.
+
+    Raises:
+        InvalidSpecError: the file cannot be read, or an override has no place.
+    """
+    document = copy.deepcopy(spec) if isinstance(spec, dict) else read_toml(Path(spec))
+    for setting in settings:
+        override(document, setting)
+    if workers is not None:
+        override(document, f"workers.count={workers}")
+    return document
+
+
+def _typed(error: grpc.RpcError, address: str) -> Exception:
+    """The exception that a gRPC error stands for."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        bad_request = error_details_pb2.BadRequest()
+        if detail.Unpack(bad_request):
+            return InvalidSpecError(
+                Violation(violation.field, violation.description)
+                for violation in bad_request.field_violations
+            )
+    kind = _ERRORS.get(error.code(), ClientError)
+    if kind is UnreachableError:
+        return UnreachableError(
+            f"no service answers at {address}; start one with `sumgrad serve`, or name another "
+            "with --address"
+        )
+    return kind(error.details() or error.code().name)

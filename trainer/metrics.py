@@ -1,0 +1,123 @@
+"""What Prometheus sees. The only module that knows prometheus_client.
+
+Series carry the id of a run only while the run is active, so the label sets stay small however
+many runs there have been.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter as Tally
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from trainer.server.step_times import BOUNDS
+from trainer.v1 import run_pb2, runner_pb2
+
+_ACTIVE = (run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING)
+
+
+class Metrics(Collector):
+    """Figures of one service; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._states: dict[str, int] = {}
+        self._runs: dict[str, run_pb2.Run] = {}
+        self._ended: Tally[int] = Tally()
+        self._step_times: dict[str, runner_pb2.StepTimes] = {}
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "sumgrad_grpc_requests",
+            "gRPC requests answered.",
+            ["method", "code"],
+            registry=self._registry,
+        )
+        self._registry.register(self)
+
+    def serve(self, host: str, port: int) -> tuple[int, Any]:
+        """Serve /metrics over HTTP; the port, and the server to shut down."""
+        server, _ = start_http_server(port, host, self._registry)
+        return server.server_port, server
+
+    def request(self, method: str, code: str) -> None:
+        """A gRPC request has been answered."""
+        self._requests.labels(method, code).inc()
+
+    def run(self, run: run_pb2.Run) -> None:
+        """A run is as it says."""
+        with self._lock:
+            if run.HasField("ended"):
+                if self._states.pop(run.id, None) is not None:
+                    self._ended[run.state] += 1
+                self._runs.pop(run.id, None)
+                self._step_times.pop(run.id, None)
+                return
+            self._states[run.id] = run.state
+            if run.state in _ACTIVE:
+                self._runs[run.id] = run
+
+    def step_times(self, run_id: str, times: runner_pb2.StepTimes) -> None:
+        """Histograms of a running run's steps, since its start."""
+        with self._lock:
+            if run_id in self._runs:
+                self._step_times[run_id] = times
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            runs = list(self._runs.items())
+            times = list(self._step_times.items())
+            states = Tally(self._states.values()) + self._ended
+        yield _states(states)
+        yield from _progress(runs)
+        yield _histogram(times)
+
+
+def _states(states: Tally[int]) -> Metric:
+    family = GaugeMetricFamily("sumgrad_runs", "Runs seen since the start.", labels=["state"])
+    for name, number in run_pb2.RunState.items():
+        if number != run_pb2.RUN_STATE_UNSPECIFIED:
+            family.add_metric([name.removeprefix("RUN_STATE_").lower()], states[number])
+    return family
+
+
+def _progress(runs: list[tuple[str, run_pb2.Run]]) -> Iterator[Metric]:
+    steps = CounterMetricFamily("sumgrad_steps", "Steps applied by a run.", labels=["run"])
+    samples = CounterMetricFamily("sumgrad_samples", "Training rows read.", labels=["run"])
+    loss = GaugeMetricFamily("sumgrad_loss", "E_in over the epoch so far.", labels=["run"])
+    accuracy = GaugeMetricFamily(
+        "sumgrad_accuracy_ratio", "Right answers in the epoch so far.", labels=["run"]
+    )
+    workers = GaugeMetricFamily("sumgrad_workers_alive", "Workers at work.", labels=["run"])
+    for run_id, run in runs:
+        progress = run.progress
+        steps.add_metric([run_id], progress.step)
+        samples.add_metric([run_id], progress.samples)
+        workers.add_metric([run_id], progress.workers)
+        if progress.step:
+            loss.add_metric([run_id], progress.e_in)
+        if progress.HasField("accuracy"):
+            accuracy.add_metric([run_id], progress.accuracy)
+    return iter((steps, samples, loss, accuracy, workers))
+
+
+def _histogram(times: list[tuple[str, runner_pb2.StepTimes]]) -> Metric:
+    family = HistogramMetricFamily(
+        "sumgrad_step_seconds", "Time of a step by phase.", labels=["run", "phase"]
+    )
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    for run_id, step_times in times:
+        for phase in step_times.phases:
+            buckets = list(zip(bounds, accumulate(phase.counts), strict=True))
+            family.add_metric([run_id, phase.name], buckets, phase.sum_seconds)
+    return family

@@ -1,0 +1,80 @@
+"""The runner's calls to the service."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+
+from trainer.v1 import runner_pb2, runner_pb2_grpc
+
+CALL_SECONDS = 10.0
+GONE_SECONDS = 600.0
+"""A service that cannot be reached for this long is given up."""
+
+
+class ServiceGoneError(RuntimeError):
+    """The service cannot be reached, or does not want this runner any more."""
+
+
+class ServiceLink:
+    """Reports in order and without loss: what is not acknowledged is sent again."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._who: dict[str, Any] = {
+            "id": environment["SUMGRAD_RUN_ID"],
+            "attempt": int(environment["SUMGRAD_ATTEMPT"]),
+            "token": environment["SUMGRAD_RUN_TOKEN"],
+        }
+        self._channel = grpc.insecure_channel(environment["SUMGRAD_SERVICE"])
+        self._stub = runner_pb2_grpc.RunnerServiceStub(self._channel)
+        self._waiting: list[runner_pb2.RunReport] = []
+        self._number = 0
+        self._reached = time.monotonic()
+
+    def take(self) -> runner_pb2.TakeRunResponse:
+        """What to do."""
+        request = runner_pb2.TakeRunRequest(**self._who)
+        return self._stub.TakeRun(request, timeout=CALL_SECONDS, wait_for_ready=True)
+
+    def add(self, report: runner_pb2.RunReport) -> None:
+        """Put a report in line for the next ``send``."""
+        self._number += 1
+        report.number = self._number
+        self._waiting.append(report)
+
+    def send(self) -> bool:
+        """Send what is in line; True if the service wants the run to stop.
+
+        Raises:
+            ServiceGoneError: it has not answered for GONE_SECONDS, or refuses this runner.
+        """
+        request = runner_pb2.ReportRequest(**self._who, reports=self._waiting)
+        try:
+            response = self._stub.Report(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.PERMISSION_DENIED:
+                raise ServiceGoneError("another attempt has taken over") from None
+            if time.monotonic() - self._reached > GONE_SECONDS:
+                raise ServiceGoneError(f"no answer for {GONE_SECONDS:.0f} s") from None
+            return False
+        self._reached = time.monotonic()
+        self._waiting.clear()
+        return bool(response.cancel)
+
+    def flush(self) -> None:
+        """Send until everything is acknowledged.
+
+        Raises:
+            ServiceGoneError: see ``send``.
+        """
+        while self._waiting:
+            self.send()
+            if self._waiting:
+                time.sleep(0.5)
+
+    def close(self) -> None:
+        self._channel.close()

@@ -1,0 +1,369 @@
+"""The parameter server: holds W and b, gives out work, averages what comes back, updates.
+
+Knows no Ray. One thread runs ``train``; workers and the runner speak to it through the hub.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+
+from layers.layer import Array
+from trainer.server.dispatch import (
+    Accept,
+    Answered,
+    Assign,
+    Dispatch,
+    Event,
+    Range,
+    RoundBegan,
+    RoundComplete,
+    WorkerJoined,
+    WorkerLost,
+)
+from trainer.server.hub import Hub
+from trainer.server.reduction import Reduction
+from trainer.server.step_times import StepTimes
+from trainer.server.weights import digest, write_weights
+from trainer.update_rules import UpdateRule
+from trainer.v1 import run_pb2, runner_pb2
+from workers.channel import ServerAddress, SharedMemoryError
+from workers.job import Job
+from workers.tree import Node, cover
+from workers.v1 import work_pb2
+from workers.worker import chunks
+
+RUNNER = "runner"
+"""The name under which the runner connects; workers have other names."""
+
+PING_SECONDS = 5.0
+ANSWER_SECONDS = 600.0
+"""A run in which no worker says anything for this long has failed."""
+
+PROGRESS_SECONDS = 0.25
+"""Progress is reported at most this often."""
+
+
+class RunFailedError(RuntimeError):
+    """The run cannot go on; the message is for its user."""
+
+
+class RunCancelledError(Exception):
+    """The runner asked to stop."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What the server does with a job.
+
+    Attributes:
+        epochs, steps: exactly one is given; how long to train.
+        weights_path: where the final weights go.
+        metadata: goes into the weights file.
+    """
+
+    job: Job
+    rule: UpdateRule
+    epochs: int | None
+    steps: int | None
+    weights_path: Path
+    metadata: dict[str, str]
+
+
+@dataclass
+class _Round:
+    """Answers of one round so far."""
+
+    nodes: list[Node] = field(default_factory=list)
+    sums: list[Array] = field(default_factory=list)
+    holders: list[str] = field(default_factory=list)
+    losses: dict[int, float] = field(default_factory=dict)
+    rows: int = 0
+    correct: int | None = None
+    compute_seconds: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """The exact sum, whatever order the answers came in; NaN where there is none."""
+        try:
+            return math.fsum(self.losses.values())
+        except (OverflowError, ValueError):  # the sum is infinite, or Inf − Inf
+            return math.nan
+
+
+@dataclass
+class _Tally:
+    """Sums over the steps of an epoch."""
+
+    loss: float = 0.0
+    rows: int = 0
+    correct: int | None = None
+
+    def add(self, answers: _Round) -> None:
+        self.loss += answers.loss
+        self.rows += answers.rows
+        if answers.correct is not None:
+            self.correct = (self.correct or 0) + answers.correct
+
+    @property
+    def mean(self) -> float:
+        return self.loss / self.rows
+
+    @property
+    def accuracy(self) -> float | None:
+        return None if self.correct is None else self.correct / self.rows
+
+
+class ParameterServer:
+    """One attempt at one run.
+
+    Args:
+        host: the address that workers on other hosts reach.
+    """
+
+    def __init__(self, plan: TrainingPlan, host: str = "127.0.0.1") -> None:
+        self._plan = plan
+        self._data = plan.job.source.describe()
+        self._network = plan.job.network(self._data)
+        self._sampling = plan.job.sampling(self._data)
+        steps_per_epoch = self._sampling.steps_per_epoch
+        self._steps = plan.steps or (plan.epochs or 0) * steps_per_epoch
+        self._epochs = math.ceil(self._steps / steps_per_epoch)
+        size = self._network.size
+        self._hub = Hub(size, host)
+        self._hub.weights[:] = self._network.init(plan.job.seed)
+        self._hub.publish()
+        self._state = plan.rule.init(size)
+        self._reduction = Reduction(size)
+        self._dispatch = Dispatch()
+        self._times = StepTimes()
+        self._task = work_pb2.Task()
+        self._round = _Round()
+        self._samples = 0
+        self._training_seconds = 0.0
+
+    @property
+    def address(self) -> ServerAddress:
+        return self._hub.address
+
+    def train(self) -> None:
+        """Train to the end; the runner gets every report, the last of which tells the outcome."""
+        try:
+            result = self._train()
+            self._report(runner_pb2.RunReport(finished=result))
+        except RunCancelledError:
+            self._report(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
+        except RunFailedError as error:
+            self._report(runner_pb2.RunReport(failed=runner_pb2.Failed(message=str(error))))
+        finally:
+            stop = work_pb2.ServerMessage(stop=work_pb2.Stop()).SerializeToString()
+            for worker in self._dispatch.assigned:
+                self._hub.send(worker, stop)
+            self._hub.close()
+            self._reduction.close()
+
+    def _train(self) -> run_pb2.Result:
+        self._wait_for_a_worker()
+        step, epoch_tally, reported = 0, _Tally(), -math.inf
+        held_out = _Tally()
+        while step < self._steps:
+            self._step(step, epoch_tally)
+            step += 1
+            epoch_ends = step % self._sampling.steps_per_epoch == 0 or step == self._steps
+            if step == self._steps or time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
+                self._report_progress(step, epoch_tally)
+            if epoch_ends:
+                held_out = self._evaluate(work_pb2.SPLIT_TEST)
+                self._report_epoch(step, epoch_tally, held_out)
+                epoch_tally = _Tally()
+        return self._finish(held_out)
+
+    def _step(self, step: int, tally: _Tally) -> None:
+        """One mini-batch: gather the shards' gradients, average, update, publish."""
+        started = time.perf_counter()
+        answers = self._run_round(
+            work_pb2.Task(gradient=work_pb2.Gradient(step=step)), self._sampling.shards
+        )
+        answered = time.perf_counter()
+        total = self._reduction.total(answers.nodes, answers.sums, self._sampling.shards)
+        if total is None or not math.isfinite(answers.loss):
+            raise RunFailedError(
+                f"step {step + 1}: the gradient or loss is NaN or infinite, so it was not "
+                "applied; try a smaller learning rate, and check the data for extreme values"
+            )
+        reduced = time.perf_counter()
+        rule, state = self._plan.rule, self._state
+        self._reduction.apply(rule, self._hub.weights, total, answers.rows, state)
+        self._hub.publish()
+        updated = time.perf_counter()
+        tally.add(answers)
+        self._samples += answers.rows
+        self._training_seconds += updated - started
+        self._times.observe(
+            compute=answers.compute_seconds,
+            channel=max(0.0, answered - started - answers.compute_seconds),
+            reduce=reduced - answered,
+            update=updated - reduced,
+        )
+
+    def _evaluate(self, split: work_pb2.Split) -> _Tally:
+        """Loss and accuracy over a whole split, computed by the workers."""
+        train = split == work_pb2.SPLIT_TRAIN
+        rows = self._data.train_rows if train else self._data.test_rows
+        task = work_pb2.Task(evaluation=work_pb2.Evaluation(split=split))
+        tally = _Tally()
+        tally.add(self._run_round(task, chunks(rows)))
+        return tally
+
+    def _finish(self, held_out: _Tally) -> run_pb2.Result:
+        in_sample = self._evaluate(work_pb2.SPLIT_TRAIN)
+        weights_digest = digest(self._network, self._hub.weights)
+        metadata = {**self._plan.metadata, "weights_digest": weights_digest}
+        path = self._plan.weights_path
+        try:
+            write_weights(path, self._network, self._hub.weights, metadata)
+        except OSError as error:
+            raise RunFailedError(
+                f"the weights cannot be written to {path}: {error.strerror}"
+            ) from None
+        return run_pb2.Result(
+            steps=self._steps,
+            epochs=self._epochs,
+            e_in=in_sample.mean,
+            e_out=held_out.mean,
+            accuracy=held_out.accuracy,
+            weights_digest=weights_digest,
+            weights_path=str(path),
+            samples_per_second=self._samples / self._training_seconds,
+            workers=len(self._dispatch.assigned),
+        )
+
+    # One round: instructions of the state machine become messages, messages become events.
+
+    def _run_round(self, task: work_pb2.Task, units: int) -> _Round:
+        self._task, self._round = task, _Round()
+        task.round = self._dispatch.round + 1
+        complete = self._handle(RoundBegan(task.round, units))
+        while not complete:
+            complete = self._take(*self._next_message())
+        return self._round
+
+    def _wait_for_a_worker(self) -> None:
+        while not self._dispatch.assigned:
+            self._take(*self._next_message())
+
+    def _next_message(self) -> tuple[str, bytes, list[zmq.Frame]]:
+        """Wait for a message of anybody, with a ping to the workers now and then."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < deadline:
+            message = self._hub.receive(PING_SECONDS)
+            if message is not None:
+                return message
+            self._ping()
+        raise RunFailedError(
+            f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
+        )
+
+    def _take(self, sender: str, message: bytes, frames: list[zmq.Frame]) -> bool:
+        """Act on one message; True when the round is complete."""
+        if sender == RUNNER:
+            return self._obey(runner_pb2.Command.FromString(message))
+        content = work_pb2.WorkerMessage.FromString(message)
+        kind = content.WhichOneof("kind")
+        if kind == "failure":
+            raise RunFailedError(f"{sender} failed: {content.failure.message}")
+        if kind == "join":
+            try:
+                self._hub.admit(sender, content.join)
+            except SharedMemoryError as error:
+                raise RunFailedError(f"{sender} cannot share memory: {error}") from None
+            return self._handle(WorkerJoined(sender))
+        answer = content.answer
+        event = Answered(sender, answer.round, Range(answer.begin, answer.end))
+        return self._handle(event, lambda: self._accept(sender, answer, frames))
+
+    def _obey(self, command: runner_pb2.Command) -> bool:
+        if command.HasField("cancel"):
+            raise RunCancelledError
+        worker = command.worker_lost.worker
+        complete = self._handle(WorkerLost(worker))
+        self._hub.forget(worker)
+        return complete
+
+    def _handle(self, event: Event, accept: Callable[[], None] | None = None) -> bool:
+        complete = False
+        for instruction in self._dispatch.handle(event):
+            match instruction:
+                case Accept():
+                    assert accept is not None
+                    accept()
+                case Assign(worker, piece):
+                    self._keep_sums_of(worker)
+                    self._task.begin, self._task.end = piece.begin, piece.end
+                    self._hub.assign(worker, self._task)
+                case RoundComplete():
+                    complete = True
+        return complete
+
+    def _accept(self, worker: str, answer: work_pb2.Answer, frames: list[zmq.Frame]) -> None:
+        answers = self._round
+        if self._task.HasField("gradient"):
+            nodes = cover(answer.begin, answer.end)
+            answers.nodes += nodes
+            answers.sums += self._hub.vectors(worker, len(nodes), frames)
+            answers.holders += [worker] * len(nodes)
+        answers.losses.update(enumerate(answer.losses, answer.begin))
+        answers.rows += answer.rows
+        if answer.HasField("correct"):
+            answers.correct = (answers.correct or 0) + answer.correct
+        answers.compute_seconds = max(answers.compute_seconds, answer.compute_seconds)
+
+    def _keep_sums_of(self, worker: str) -> None:
+        """A worker's second range in a round overwrites its memory: copy what it holds."""
+        for i, holder in enumerate(self._round.holders):
+            if holder == worker:
+                self._round.sums[i] = self._round.sums[i].copy()
+
+    def _ping(self) -> None:
+        ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
+        for worker in self._dispatch.assigned:
+            self._hub.send(worker, ping)
+
+    # Reports.
+
+    def _report(self, report: runner_pb2.RunReport) -> None:
+        self._hub.send(RUNNER, report.SerializeToString())
+
+    def _report_progress(self, step: int, tally: _Tally) -> None:
+        rate = self._samples / self._training_seconds
+        left = (self._steps - step) * self._training_seconds / step
+        progress = run_pb2.Progress(
+            epoch=math.ceil(step / self._sampling.steps_per_epoch),
+            epochs=self._epochs,
+            step=step,
+            steps=self._steps,
+            samples=self._samples,
+            e_in=tally.mean,
+            accuracy=tally.accuracy,
+            samples_per_second=rate,
+            workers=len(self._dispatch.assigned),
+            seconds_left=left,
+        )
+        self._report(runner_pb2.RunReport(progress=progress))
+        self._report(runner_pb2.RunReport(step_times=self._times.message()))
+
+    def _report_epoch(self, step: int, tally: _Tally, held_out: _Tally) -> None:
+        epoch = run_pb2.Epoch(
+            epoch=math.ceil(step / self._sampling.steps_per_epoch),
+            step=step,
+            e_in=tally.mean,
+            e_out=held_out.mean,
+            accuracy=held_out.accuracy,
+        )
+        self._report(runner_pb2.RunReport(epoch=epoch))

@@ -1,0 +1,59 @@
+"""A service inside another program, for as long as one command lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from trainer.service.service import Service
+from trainer.service.settings import Settings
+
+
+class EmbeddedService:
+    """A service on free ports, in a thread of its own; a context manager.
+
+    Attributes:
+        address: where it serves gRPC.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._settings = Settings(state, "127.0.0.1:0", "127.0.0.1:0", temporary=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="service")
+        self.address = ""
+        self.metrics_address: str | None = None
+
+    def __enter__(self) -> EmbeddedService:
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        except BaseException:
+            self._end_loop()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        self._service = Service(self._settings)
+        await self._service.__aenter__()
+        await self._service.ready()
+        self.address = self._service.address
+        self.metrics_address = self._service.metrics_address
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stop = self._service.__aexit__(None, None, None)
+        try:
+            asyncio.run_coroutine_threadsafe(stop, self._loop).result()
+        finally:
+            self._end_loop()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

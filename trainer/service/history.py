@@ -1,0 +1,47 @@
+"""A run is the sum of its events: what each event makes of it."""
+
+from __future__ import annotations
+
+from trainer.v1 import run_pb2
+
+ENDED = frozenset(
+    {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
+)
+ACTIVE = frozenset({run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING})
+
+
+def ended(run: run_pb2.Run) -> bool:
+    """Whether nothing more will happen to the run."""
+    return run.state in ENDED
+
+
+def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
+    """Let an event happen to a run, in place.
+
+    Returns:
+        False if it cannot happen any more, because the run has ended; the run is unchanged.
+    """
+    if ended(run):
+        return False
+    match event.WhichOneof("kind"):
+        case "state_change":
+            _change_state(run, event)
+        case "progress":
+            run.progress.CopyFrom(event.progress)
+        case "warning":
+            run.warnings.append(event.warning.message)
+    return True
+
+
+def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
+    change = event.state_change
+    run.state, run.message = change.state, change.message
+    if change.state == run_pb2.RUN_STATE_LAUNCHING:
+        run.attempt += 1
+        run.ClearField("progress")
+    elif change.state == run_pb2.RUN_STATE_RUNNING:
+        run.started.CopyFrom(event.time)
+    elif change.state in ENDED:
+        run.ended.CopyFrom(event.time)
+    if change.HasField("result"):
+        run.result.CopyFrom(change.result)

@@ -1,0 +1,163 @@
+"""A Ray of our own on this machine, that ends with the service however the service ends.
+
+``LocalRay`` starts this file as a keeper process. The keeper starts Ray's head and waits until
+its standard input closes, which the kernel does even for a service that was killed; then it stops
+the head and removes its folder. Ray's processes end with the head.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+START_SECONDS = 90.0
+STOP_SECONDS = 15.0
+OBJECT_STORE_BYTES = 80 * 2**20
+"""The least that Ray takes; vectors do not travel through it."""
+
+
+class RayError(RuntimeError):
+    """Ray cannot be started or reached."""
+
+
+class LocalRay:
+    """One head node on this machine, with a token that only its user has.
+
+    Attributes:
+        dashboard: URL of the job API, once started.
+        headers: what a caller of the job API needs to be let in.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._keeper: subprocess.Popen[str] | None = None
+        self.dashboard = ""
+        token = secrets.token_hex(32)
+        self.headers = {"Authorization": f"Bearer {token}"}
+        self._environment = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def start(self) -> None:
+        """Start Ray and wait until it takes jobs.
+
+        Raises:
+            RayError: it did not start.
+        """
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-m", "trainer.service.local_ray", str(self._cores)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=inherited | self._environment,
+            text=True,
+            # Ctrl-C in the terminal is for the command, which then stops Ray in good order.
+            start_new_session=True,
+        )
+        assert self._keeper.stdout is not None
+        line = self._keeper.stdout.readline()
+        answer = json.loads(line) if line else {"error": "its keeper process died"}
+        if "error" in answer:
+            self.stop()
+            raise RayError(f"Ray did not start: {answer['error']}")
+        self.dashboard = answer["dashboard"]
+
+    def stop(self) -> None:
+        """Stop Ray; returns when its processes are gone."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        keeper.stdin.close()
+        try:
+            keeper.wait(2 * STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            keeper.kill()
+            keeper.wait()
+        keeper.stdout.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def keep(cores: int) -> None:
+    """The keeper process: run a head node until standard input closes."""
+    folder = Path(tempfile.mkdtemp(prefix="sumgrad-ray-"))
+    dashboard_port = free_port()
+    with (folder / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+                *("--port=0", "--dashboard-agent-listen-port=0"),
+                *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard_port}"),
+                *("--min-worker-port=0", "--max-worker-port=0"),
+                f"--ray-client-server-port={free_port()}",
+                f"--num-cpus={cores}",
+                f"--object-store-memory={OBJECT_STORE_BYTES}",
+                f"--temp-dir={folder}",
+                *("--disable-usage-stats", "--include-log-monitor=false"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        dashboard = f"http://127.0.0.1:{dashboard_port}"
+        error = _wait_for_jobs(head, dashboard, folder / "head.log")
+        print(json.dumps({"error": error} if error else {"dashboard": dashboard}), flush=True)
+        if not error:
+            sys.stdin.read()
+    finally:
+        head.terminate()
+        try:
+            head.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            head.kill()
+            head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_jobs(head: subprocess.Popen[bytes], dashboard: str, log: Path) -> str | None:
+    """Wait until jobs can be submitted; what went wrong, or None."""
+    from ray.job_submission import JobSubmissionClient
+
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if head.poll() is not None:
+            return f"ray start exited with {head.returncode}: {log.read_text()[-500:].strip()}"
+        try:
+            JobSubmissionClient(dashboard).list_jobs()
+        except (RuntimeError, ConnectionError, OSError):
+            # The service has gone already where its end of the pipe is closed.
+            if select.select([sys.stdin], [], [], 0.05)[0]:
+                return "it is not wanted any more"
+        else:
+            return None
+    return f"it took no jobs within {START_SECONDS:.0f} s"
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
+    keep(int(sys.argv[1]))

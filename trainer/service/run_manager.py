@@ -1,0 +1,348 @@
+"""Looks after runs from submission to end: queue, launch, reports, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from trainer.metrics import Metrics
+from trainer.service import history, queue
+from trainer.service.instance import Instance
+from trainer.service.launcher import JobState, Launch, Launcher
+from trainer.service.local_ray import RayError
+from trainer.service.store import Store, StoredRun
+from trainer.spec.parse import check_against_data, parse
+from trainer.spec.wire import to_document, to_message
+from trainer.v1 import run_pb2, runner_pb2
+
+SILENCE_SECONDS = 5.0
+"""A runner reports twice a second; one that is silent for longer is asked after."""
+
+LOST_SECONDS = 120.0
+"""A runner that is silent for this long has failed, whatever Ray says of it."""
+
+CANCEL_SECONDS = 10.0
+"""A runner that was told to stop has this long before its job is ended."""
+
+EVENTS_AT_ONCE = 500
+
+T = TypeVar("T")
+
+
+class RunNotFoundError(LookupError):
+    """There is no run of this id."""
+
+
+class RunEndedError(RuntimeError):
+    """The run has ended, so this cannot be done to it any more."""
+
+
+class NotTheRunnerError(PermissionError):
+    """The caller is not the runner of the run's current attempt."""
+
+
+class RunManager:
+    """All runs of one service. Lives on one event loop; the store works in a thread of its own."""
+
+    def __init__(
+        self, store: Store, launcher: Launcher, instance: Instance, metrics: Metrics, cores: int
+    ) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._instance = instance
+        self._metrics = metrics
+        self._cores = cores
+        self._database = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._changed = asyncio.Condition()
+        self._wake = asyncio.Event()
+        # When each active run's runner last called, when each cancellation was asked for, and
+        # the last sequence number of each run that changed here.
+        self._heard: dict[str, float] = {}
+        self._cancelling: dict[str, float] = {}
+        self._sequences: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.service_address = ""
+
+    async def start(self) -> None:
+        """Take over what ended services left, and begin to launch what is queued."""
+        for stored in await self._call(self._store.open_runs):
+            await self._reconcile(stored)
+        self._task = asyncio.create_task(self._look_after_runs())
+
+    async def close(self) -> None:
+        """Stop launching; runs of a temporary service are ended as cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._instance.temporary:
+            for stored in await self._mine():
+                await self._end(stored.run.id, run_pb2.RUN_STATE_CANCELLED, "its command ended")
+        self._database.shutdown()
+
+    # What clients ask for.
+
+    async def submit(self, message: run_pb2.RunSpec) -> run_pb2.Run:
+        """Check, store and queue a run.
+
+        Raises:
+            InvalidSpecError: with every mistake that was found; nothing is stored.
+        """
+        spec = parse(to_document(message))
+        limit = queue.workers_limit(self._cores)
+        await asyncio.to_thread(check_against_data, spec, limit)
+        run = run_pb2.Run(id=f"r-{secrets.token_hex(4)}", spec=to_message(spec), created=_now())
+        await self._call(self._store.create, run, self._instance.name)
+        await self._append(run.id, [_state(run_pb2.RUN_STATE_QUEUED)])
+        if spec.workers.count > self._cores:
+            warning = (
+                f"{spec.workers.count} workers share {self._cores} cores; "
+                "they will not be faster than one a core"
+            )
+            await self._append(run.id, [_event(warning=run_pb2.Warning(message=warning))])
+        self._wake.set()
+        return await self.get(run.id)
+
+    async def get(self, run_id: str) -> run_pb2.Run:
+        """Raises RunNotFoundError."""
+        return (await self._stored(run_id)).run
+
+    async def page(self, before: int | None, limit: int) -> list[StoredRun]:
+        """Runs, newest first; see Store.page."""
+        return await self._call(self._store.page, before, limit)
+
+    async def cancel(self, run_id: str) -> run_pb2.Run:
+        """Stop a run; a running one ends when its runner has stopped it.
+
+        Raises:
+            RunNotFoundError, RunEndedError
+        """
+        run = await self.get(run_id)
+        if history.ended(run):
+            raise RunEndedError(f"run {run_id} has already ended")
+        if run.state == run_pb2.RUN_STATE_QUEUED:
+            return await self._end(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled while queued")
+        self._cancelling.setdefault(run_id, time.monotonic())
+        return run
+
+    async def watch(self, run_id: str) -> AsyncIterator[StoredRun | run_pb2.Event]:
+        """The run as it is, then every later event in order, until the run has ended.
+
+        Raises:
+            RunNotFoundError
+        """
+        stored = await self._stored(run_id)
+        yield stored
+        sequence, over = stored.sequence, history.ended(stored.run)
+        while not over:
+            events = await self._call(self._store.events, run_id, sequence, EVENTS_AT_ONCE)
+            for event in events:
+                yield event
+                sequence = event.sequence
+                over = event.state_change.state in history.ENDED
+            if not events:
+                await self._wait_for_event(run_id, sequence)
+
+    async def _wait_for_event(self, run_id: str, after: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._sequences.get(run_id, 0) > after)
+
+    # What runners report.
+
+    async def take(self, run_id: str, attempt: int, token: str) -> run_pb2.Run:
+        """A runner has started; the run is running from here on.
+
+        Raises:
+            NotTheRunnerError
+        """
+        stored = await self._runner_of(run_id, attempt, token)
+        self._heard[run_id] = time.monotonic()
+        if stored.run.state == run_pb2.RUN_STATE_LAUNCHING:
+            await self._append(run_id, [_state(run_pb2.RUN_STATE_RUNNING)])
+        return stored.run
+
+    def directory(self, run_id: str) -> Path:
+        """Where a run's files lie."""
+        return self._instance.state / "runs" / run_id
+
+    async def report(
+        self, run_id: str, attempt: int, token: str, reports: Sequence[runner_pb2.RunReport]
+    ) -> bool:
+        """Store what a runner says; True if it is to stop.
+
+        Raises:
+            NotTheRunnerError
+        """
+        stored = await self._runner_of(run_id, attempt, token)
+        self._heard[run_id] = time.monotonic()
+        fresh = [report for report in reports if report.number > stored.reported]
+        events = []
+        for report in fresh:
+            if report.HasField("step_times"):
+                self._metrics.step_times(run_id, report.step_times)
+            else:
+                events.append(_from_report(report))
+        if fresh:
+            await self._append(run_id, events, fresh[-1].number)
+        return run_id in self._cancelling
+
+    async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
+        stored = await self._call(self._store.get, run_id)
+        if (
+            stored is None
+            or stored.run.attempt != attempt
+            or not stored.token
+            or not secrets.compare_digest(stored.token, token)
+        ):
+            raise NotTheRunnerError(f"not the runner of attempt {attempt} of run {run_id}")
+        return stored
+
+    # The loop that launches and looks after.
+
+    async def _look_after_runs(self) -> None:
+        while True:
+            runs = await self._mine()
+            await self._launch_what_fits(runs)
+            for stored in runs:
+                if stored.run.state in history.ACTIVE:
+                    await self._look_after(stored)
+            try:
+                await asyncio.wait_for(self._wake.wait(), 1.0)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def _launch_what_fits(self, runs: Sequence[StoredRun]) -> None:
+        def workers(stored: StoredRun) -> int:
+            return stored.run.spec.workers.count
+
+        queued = [s for s in runs if s.run.state == run_pb2.RUN_STATE_QUEUED]
+        running = [workers(s) for s in runs if s.run.state in history.ACTIVE]
+        count = queue.startable([workers(s) for s in queued], running, self._cores)
+        for stored in queued[:count]:
+            await self._launch(stored)
+
+    async def _launch(self, stored: StoredRun) -> None:
+        run_id, token = stored.run.id, secrets.token_urlsafe(32)
+        event = _state(run_pb2.RUN_STATE_LAUNCHING)
+        launched = await self._call(self._store.begin_attempt, run_id, token, event)
+        if launched is None or launched.run.state != run_pb2.RUN_STATE_LAUNCHING:
+            return
+        await self._announce(launched)
+        launch = Launch(run_id, launched.run.attempt, token, self.service_address)
+        try:
+            await self._launcher.start()
+            if run_id in self._cancelling:
+                await self._end(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+                return
+            await self._launcher.launch(launch)
+            self._heard[run_id] = time.monotonic()
+        except (RayError, RuntimeError, OSError) as error:
+            await self._end(run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}")
+
+    async def _look_after(self, stored: StoredRun) -> None:
+        """End a run whose runner is gone, or does not stop when told to."""
+        run, now = stored.run, time.monotonic()
+        job = Launch(run.id, run.attempt, "", "").job
+        silence = now - self._heard.setdefault(run.id, now)
+        if now - self._cancelling.get(run.id, now) > CANCEL_SECONDS:
+            await self._launcher.stop_job(job)
+            await self._end(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+        elif silence > LOST_SECONDS:
+            await self._launcher.stop_job(job)
+            reason = f"its runner was silent for {LOST_SECONDS:.0f} s; see the Ray cluster's state"
+            await self._end(run.id, run_pb2.RUN_STATE_FAILED, reason)
+        elif silence > SILENCE_SECONDS and await self._launcher.state(job) == JobState.ENDED:
+            last = await self._launcher.log_tail(job)
+            await self._end(run.id, run_pb2.RUN_STATE_FAILED, f"its runner died: {last}")
+
+    async def _reconcile(self, stored: StoredRun) -> None:
+        """A run whose service is gone: queue it again here, or close it with its command."""
+        if not self._instance.is_gone(stored.service):
+            return
+        run_id = stored.run.id
+        if self._instance.was_temporary(stored.service):
+            await self._end(run_id, run_pb2.RUN_STATE_FAILED, "its command was killed")
+        elif not self._instance.temporary:
+            await self._call(self._store.adopt, run_id, self._instance.name)
+            if stored.run.state in history.ACTIVE:
+                again = "its service ended; it starts again, with the same result"
+                await self._append(run_id, [_state(run_pb2.RUN_STATE_QUEUED, again)])
+
+    async def _mine(self) -> list[StoredRun]:
+        runs = await self._call(self._store.open_runs)
+        return [stored for stored in runs if stored.service == self._instance.name]
+
+    # Events.
+
+    async def _end(self, run_id: str, state: run_pb2.RunState, message: str) -> run_pb2.Run:
+        return (await self._append(run_id, [_state(state, message)])).run
+
+    async def _append(
+        self, run_id: str, events: Sequence[run_pb2.Event], reported: int | None = None
+    ) -> StoredRun:
+        stored = await self._call(self._store.append, run_id, events, reported)
+        if stored is None:
+            raise RunNotFoundError(f"there is no run {run_id!r}; `sumgrad list` shows all")
+        await self._announce(stored)
+        return stored
+
+    async def _announce(self, stored: StoredRun) -> None:
+        """Tell watchers, metrics and the queue that a run has changed."""
+        run = stored.run
+        if history.ended(run):
+            self._heard.pop(run.id, None)
+            self._cancelling.pop(run.id, None)
+            self._wake.set()
+        self._metrics.run(run)
+        async with self._changed:
+            self._sequences[run.id] = stored.sequence
+            self._changed.notify_all()
+
+    async def _stored(self, run_id: str) -> StoredRun:
+        stored = await self._call(self._store.get, run_id)
+        if stored is None:
+            raise RunNotFoundError(f"there is no run {run_id!r}; `sumgrad list` shows all")
+        return stored
+
+    async def _call(self, method: Callable[..., T], *arguments: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._database, method, *arguments)
+
+
+def _now() -> Timestamp:
+    now = Timestamp()
+    now.GetCurrentTime()
+    return now
+
+
+def _event(**kind: object) -> run_pb2.Event:
+    return run_pb2.Event(time=_now(), **kind)  # type: ignore[arg-type]
+
+
+def _state(state: run_pb2.RunState, message: str = "") -> run_pb2.Event:
+    return _event(state_change=run_pb2.StateChange(state=state, message=message))
+
+
+def _from_report(report: runner_pb2.RunReport) -> run_pb2.Event:
+    """The event that a runner's report stands for."""
+    match report.WhichOneof("kind"):
+        case "finished":
+            change = run_pb2.StateChange(state=run_pb2.RUN_STATE_SUCCEEDED, result=report.finished)
+            return _event(state_change=change)
+        case "failed":
+            return _state(run_pb2.RUN_STATE_FAILED, report.failed.message)
+        case "cancelled":
+            return _state(run_pb2.RUN_STATE_CANCELLED, "cancelled")
+        case "progress":
+            return _event(progress=report.progress)
+        case "epoch":
+            return _event(epoch=report.epoch)
+        case _:
+            return _event(warning=report.warning)

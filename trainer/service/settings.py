@@ -1,0 +1,69 @@
+"""Where a service listens and keeps its state."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_ADDRESS = "127.0.0.1:7433"
+DEFAULT_METRICS_ADDRESS = "127.0.0.1:7434"
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message says which and what to do."""
+
+
+def state_directory() -> Path:
+    """``$SUMGRAD_STATE``, or ``sumgrad`` under the XDG state folder."""
+    named = os.environ.get("SUMGRAD_STATE")
+    if named:
+        return Path(named).absolute()
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "sumgrad"
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """``127.0.0.1:7433`` or ``[::1]:7433`` in two parts.
+
+    Raises:
+        SettingsError: it has another form.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f"{address!r} is not host:port, like {DEFAULT_ADDRESS}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def require_loopback(address: str) -> None:
+    """Refuse an address that other machines reach.
+
+    Raises:
+        SettingsError: it is not on the loopback interface.
+    """
+    host, _ = host_and_port(address)
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise SettingsError(
+            f"{address!r} can be reached from other machines, which is not supported without TLS; "
+            f"listen on loopback, like {DEFAULT_ADDRESS}, and use an SSH tunnel"
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A port of 0 takes a free one.
+
+    Attributes:
+        metrics_address: None serves no metrics.
+        temporary: the service serves one command and its runs end with it.
+    """
+
+    state: Path
+    address: str = DEFAULT_ADDRESS
+    metrics_address: str | None = DEFAULT_METRICS_ADDRESS
+    temporary: bool = False

@@ -1,0 +1,112 @@
+"""From a document to a checked specification: the one validation, wherever it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from layers import LAYERS, InvalidHyperparameterError, LayerShapeError, ShapeError
+from trainer.spec.run_spec import RunSpec
+from trainer.spec.violations import InvalidSpecError, Violation, from_pydantic
+from trainer.update_rules import UPDATE_RULES
+from workers.datasets import DATASETS, DatasetError, Description
+
+MAX_PARAMETERS = 2**31 - 1
+"""A network with more does not fit the messages; 8 GiB of float32."""
+
+
+def parse(document: Any) -> RunSpec:
+    """Check everything that can be checked without data.
+
+    Raises:
+        InvalidSpecError: with every mistake that was found.
+    """
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        names = {*LAYERS, *UPDATE_RULES, *DATASETS}
+        raise InvalidSpecError(from_pydantic(error, names)) from None
+    except InvalidHyperparameterError as error:
+        raise InvalidSpecError(Violation(*problem) for problem in error.problems) from None
+
+
+def check_against_data(spec: RunSpec, workers_limit: int | None = None) -> Description:
+    """Check what depends on the data and on the cluster; reads headers and labels only.
+
+    Args:
+        workers_limit: how many workers can run at once, None where it is not known.
+
+    Raises:
+        InvalidSpecError: with every mistake that was found.
+    """
+    path = getattr(spec.source, "path", None)
+    if path is not None and not Path(path).is_absolute():
+        raise InvalidSpecError([Violation("data.path", f"must be absolute here, got {path!r}")])
+    try:
+        data = spec.source.describe()
+    except DatasetError as error:
+        raise InvalidSpecError(
+            [Violation("data" if path is None else "data.path", str(error))]
+        ) from None
+    violations = [*_shapes(spec, data), *_sizes(spec, data, workers_limit)]
+    if violations:
+        raise InvalidSpecError(violations)
+    return data
+
+
+def _shapes(spec: RunSpec, data: Description) -> list[Violation]:
+    job = spec.job()
+    network = job.network(data)
+    try:
+        size = network.size
+        if size > MAX_PARAMETERS:
+            return [Violation("model.layers", f"{size:,} parameters; at most {MAX_PARAMETERS:,}")]
+        job.loss.check(network.output_shape, job.targets(data))
+    except LayerShapeError as error:
+        return [Violation(f"model.layers[{error.index}]", str(error))]
+    except ShapeError as error:
+        return [Violation("model.loss", str(error))]
+    if size == 0:
+        return [Violation("model.layers", "no layer has parameters, so there is nothing to train")]
+    return []
+
+
+def _sizes(spec: RunSpec, data: Description, workers_limit: int | None) -> list[Violation]:
+    found = []
+    batch_size = spec.train.batch_size
+    if batch_size != "full" and batch_size > data.train_rows:
+        found.append(
+            Violation(
+                "train.batch_size",
+                f"must be at most the {data.train_rows} training rows, got {batch_size}; "
+                'use "full" for all of them',
+            )
+        )
+    sampling = spec.job().sampling(data)
+    if sampling.shards > sampling.batch_size:
+        found.append(
+            Violation(
+                "train.shards",
+                f"must be at most the batch's {sampling.batch_size} rows, got {sampling.shards}",
+            )
+        )
+    count = spec.workers.count
+    if count > sampling.shards:
+        found.append(
+            Violation(
+                "workers.count",
+                f"must be at most the {sampling.shards} shards of a batch, got {count}; "
+                "raise train.shards or ask for fewer workers",
+            )
+        )
+    if workers_limit is not None and count > workers_limit:
+        found.append(
+            Violation(
+                "workers.count",
+                f"must be at most {workers_limit} here, got {count}; "
+                "ask for fewer workers or use a larger cluster",
+            )
+        )
+    return found

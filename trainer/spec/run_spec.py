@@ -1,0 +1,95 @@
+"""What a run is asked to do: the specification, and every check that needs no data.
+
+The same fields stand in a TOML file, in ``trainer.v1.RunSpec`` and here; docs/specification.md
+explains them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from layers import LAYERS, LOSSES, Layer, Loss
+from layers.hyperparameters import LARGEST_COUNT
+from trainer.spec.blocks import tagged
+from trainer.update_rules import UPDATE_RULES, UpdateRule
+from workers.datasets import DATASETS, Source
+from workers.job import Job
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
+
+
+def _one_of(value: Any, names: list[str]) -> Any:
+    if isinstance(value, str) and value not in names:
+        raise PydanticCustomError("unknown_name", f"must be one of: {', '.join(names)}")
+    return value
+
+
+def _check_name(name: str) -> str:
+    if not name.isprintable():
+        raise PydanticCustomError("name", "must not have control characters")
+    return name
+
+
+class Model(_Section):
+    layers: Annotated[list[tagged(LAYERS, "type")], Field(min_length=1, max_length=1000)]  # type: ignore[valid-type]
+    loss: Annotated[str, BeforeValidator(lambda value: _one_of(value, sorted(LOSSES)))]
+
+
+class Train(_Section):
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch_size: Annotated[Count | Literal["full"], Field(union_mode="left_to_right")]
+    shards: Annotated[int, Field(ge=1, le=1024)] | None = None
+    update: tagged(UPDATE_RULES, "rule")  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Train:
+        if (self.epochs is None) == (self.steps is None):
+            raise PydanticCustomError("length", "needs either epochs or steps, and not both")
+        return self
+
+
+class Workers(_Section):
+    count: Annotated[int, Field(ge=1, le=1024)] = 1
+    vectors: Literal["auto", "memory", "frames"] = "auto"
+
+
+class RunSpec(_Section):
+    """A whole specification. Types are strict: ``"64"`` is not a number."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_name)]
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    data: tagged(DATASETS, "type")  # type: ignore[valid-type]
+    model: Model
+    train: Train
+    workers: Workers = Workers()
+
+    @property
+    def source(self) -> Source:
+        source: Source = self.data
+        return source
+
+    @property
+    def update_rule(self) -> UpdateRule:
+        rule: UpdateRule = self.train.update
+        return rule
+
+    def job(self) -> Job:
+        """The part that workers need."""
+        layers: list[Layer] = self.model.layers
+        loss: Loss = LOSSES[self.model.loss]()
+        batch_size = None if self.train.batch_size == "full" else self.train.batch_size
+        return Job(self.source, tuple(layers), loss, self.seed, batch_size, self.train.shards)
+
+    def document(self) -> dict[str, Any]:
+        """The specification as plain data, as it would stand in TOML."""
+        return self.model_dump(exclude_none=True)

@@ -1,0 +1,103 @@
+"""Specifications in TOML files, and ``--set`` overrides."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from trainer.spec.violations import InvalidSpecError, Violation
+
+MAX_BYTES = 1 << 20
+
+_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)((?:\[\d+\])*)")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document of a file; a relative ``data.path`` is read from the file's folder.
+
+    Raises:
+        InvalidSpecError: the file cannot be read or is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InvalidSpecError([Violation("", f"{path} has more than {MAX_BYTES} bytes")])
+        document = tomllib.loads(content.decode())
+    except OSError as error:
+        raise InvalidSpecError(
+            [Violation("", f"cannot read {path}: {error.strerror}; check the path")]
+        ) from None
+    except ValueError as error:
+        raise InvalidSpecError([Violation("", f"{path} is not TOML: {error}")]) from None
+    except RecursionError:
+        raise InvalidSpecError([Violation("", f"{path} is nested too deeply")]) from None
+    _resolve_data_path(document, path.absolute().parent)
+    return document
+
+
+def override(document: dict[str, Any], setting: str) -> None:
+    """Set one field, given as ``train.batch_size=64``; ``model.layers[0].units=8`` works too.
+
+    The value is read as TOML and, where that fails, as text. A relative ``data.path`` is read
+    from the current folder.
+
+    Raises:
+        InvalidSpecError: there is no such place in the document.
+    """
+    name, equals, text = setting.partition("=")
+    steps = _steps(name.strip())
+    if not equals or not steps:
+        raise InvalidSpecError(
+            [Violation("--set", f"{setting!r} is not of the form field=value, like seed=7")]
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = text
+    target: Any = document
+    for step, following in pairwise(steps):
+        if isinstance(target, dict) and isinstance(step, str) and isinstance(following, str):
+            target.setdefault(step, {})
+        target = _inside(target, step, setting)
+    if isinstance(steps[-1], int):
+        _inside(target, steps[-1], setting)
+    elif not isinstance(target, dict):
+        raise _nowhere(setting)
+    target[steps[-1]] = value
+    if steps == ["data", "path"]:
+        _resolve_data_path(document, Path.cwd())
+
+
+def _steps(name: str) -> list[str | int]:
+    steps: list[str | int] = []
+    for part in name.split("."):
+        match = _STEP.fullmatch(part)
+        if match is None:
+            return []
+        steps.append(match[1])
+        steps += [int(index) for index in re.findall(r"\d+", match[2])]
+    return steps
+
+
+def _inside(target: Any, step: str | int, setting: str) -> Any:
+    try:
+        return target[step]
+    except (KeyError, IndexError, TypeError):
+        raise _nowhere(setting) from None
+
+
+def _nowhere(setting: str) -> InvalidSpecError:
+    return InvalidSpecError(
+        [Violation("--set", f"{setting!r} names a place that the specification does not have")]
+    )
+
+
+def _resolve_data_path(document: dict[str, Any], folder: Path) -> None:
+    data = document.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str) and data["path"]:
+        data["path"] = os.path.normpath(folder / data["path"])

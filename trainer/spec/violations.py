@@ -1,0 +1,131 @@
+"""Mistakes in a specification: one field and one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from layers import InvalidHyperparameterError
+
+
+@dataclass(frozen=True)
+class Violation:
+    """``field`` as a path, like ``model.layers[2].units``; ``description`` says what is wrong."""
+
+    field: str
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.description}" if self.field else self.description
+
+
+class InvalidSpecError(ValueError):
+    """A specification with at least one mistake."""
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = list(violations)
+        super().__init__("\n".join(str(violation) for violation in self.violations))
+
+
+def path(parts: Sequence[str | int]) -> str:
+    """``("model", "layers", 2)`` as ``model.layers[2]``."""
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a text",
+    "list": "a list",
+    "bool": "true or false",
+}
+
+
+def from_pydantic(error: ValidationError, names: set[str]) -> list[Violation]:
+    """Every mistake pydantic found, in our words.
+
+    Args:
+        names: the tags of all blocks; pydantic puts them into its locations, where the document
+            has no such level.
+    """
+    found: dict[str, Violation] = {}
+    for item in error.errors(include_url=False):
+        place = _place(item["loc"], names)
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, InvalidHyperparameterError):
+            for field, problem in cause.problems:
+                violation = Violation(path([*place, field]), problem)
+                found.setdefault(violation.field, violation)
+            continue
+        if item["type"] in ("unknown_type", "unknown_rule"):
+            place.append(item["type"].removeprefix("unknown_"))
+        violation = Violation(path(place), _describe(item))
+        # A union reports one mistake a member; the first is enough.
+        found.setdefault(violation.field, violation)
+    return list(found.values())
+
+
+def _place(location: tuple[int | str, ...], names: set[str]) -> list[int | str]:
+    """The location without pydantic's own levels: union tags and type names."""
+    place: list[int | str] = []
+    for i, part in enumerate(location):
+        tag = isinstance(part, str) and part in names and i > 0
+        under_block = tag and (location[i - 1] in ("data", "update") or _is_index(location, i - 1))
+        internal = isinstance(part, str) and ("[" in part or part in ("int", "constrained-int"))
+        if not under_block and not internal:
+            place.append(part)
+    return place
+
+
+def _is_index(location: tuple[int | str, ...], i: int) -> bool:
+    return isinstance(location[i], int)
+
+
+def _describe(item: Any) -> str:
+    kind, context, value = item["type"], item.get("ctx", {}), item["input"]
+    shown = _shown(value)
+    match kind:
+        case "missing":
+            return "is required"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return "is not a field of a specification here; check its spelling"
+        case "greater_than_equal":
+            return f"must be ≥ {context['ge']}, got {shown}"
+        case "less_than_equal":
+            return f"must be ≤ {context['le']}, got {shown}"
+        case "finite_number":
+            return f"must be a finite number, got {shown}"
+        case "too_short":
+            return f"needs at least {context['min_length']} element(s), got {shown}"
+        case "too_long":
+            return f"must have at most {context['max_length']} elements"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters, got {len(value)}"
+        case "literal_error":
+            return f"must be {context['expected']}, got {shown}"
+        case "unknown_name":
+            return f"{item['msg']}; got {shown}"
+        case "unknown_type" | "unknown_rule":
+            key = kind.removeprefix("unknown_")
+            return (
+                f"{item['msg']}; got {_shown(value.get(key) if isinstance(value, dict) else value)}"
+            )
+        case "dataclass_type" | "model_type" | "model_attributes_type" | "dict_type":
+            return f"must be a table of fields, got {shown}"
+    name = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")
+    if name in _TYPES:
+        return f"must be {_TYPES[name]}, got {shown}"
+    return str(item["msg"])
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,26 @@
+"""Gradient descent, W ← W − λ ∂Obj/∂W (SPEC section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layers.hyperparameters import above, require
+from layers.layer import Array
+from trainer.update_rules.update_rule import State
+
+
+@dataclass(frozen=True)
+class SGD:
+    """λ is ``learning_rate``; the gradient is that of the mini-batch's mean loss."""
+
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        require(self, learning_rate=above(0))
+
+    def init(self, size: int) -> State:
+        return {}
+
+    def update(self, weights: Array, gradient: Array, state: State) -> None:
+        gradient *= self.learning_rate
+        weights -= gradient

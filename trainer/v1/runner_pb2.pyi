@@ -1,0 +1,110 @@
+from trainer.v1 import run_pb2 as _run_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TakeRunRequest(_message.Message):
+    __slots__ = ("id", "attempt", "token")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    attempt: int
+    token: str
+    def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
+
+class TakeRunResponse(_message.Message):
+    __slots__ = ("spec", "directory", "worker_cpus")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    WORKER_CPUS_FIELD_NUMBER: _ClassVar[int]
+    spec: _run_pb2.RunSpec
+    directory: str
+    worker_cpus: float
+    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., worker_cpus: _Optional[float] = ...) -> None: ...
+
+class ReportRequest(_message.Message):
+    __slots__ = ("id", "attempt", "token", "reports")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    attempt: int
+    token: str
+    reports: _containers.RepeatedCompositeFieldContainer[RunReport]
+    def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ..., reports: _Optional[_Iterable[_Union[RunReport, _Mapping]]] = ...) -> None: ...
+
+class ReportResponse(_message.Message):
+    __slots__ = ("cancel",)
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    cancel: bool
+    def __init__(self, cancel: _Optional[bool] = ...) -> None: ...
+
+class RunReport(_message.Message):
+    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
+    STEP_TIMES_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    progress: _run_pb2.Progress
+    epoch: _run_pb2.Epoch
+    warning: _run_pb2.Warning
+    step_times: StepTimes
+    finished: _run_pb2.Result
+    failed: Failed
+    cancelled: Cancelled
+    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ...) -> None: ...
+
+class Failed(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class Cancelled(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StepTimes(_message.Message):
+    __slots__ = ("phases",)
+    PHASES_FIELD_NUMBER: _ClassVar[int]
+    phases: _containers.RepeatedCompositeFieldContainer[Phase]
+    def __init__(self, phases: _Optional[_Iterable[_Union[Phase, _Mapping]]] = ...) -> None: ...
+
+class Phase(_message.Message):
+    __slots__ = ("name", "sum_seconds", "counts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SUM_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sum_seconds: float
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., sum_seconds: _Optional[float] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Command(_message.Message):
+    __slots__ = ("worker_lost", "cancel")
+    WORKER_LOST_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    worker_lost: WorkerLost
+    cancel: Cancel
+    def __init__(self, worker_lost: _Optional[_Union[WorkerLost, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ...) -> None: ...
+
+class WorkerLost(_message.Message):
+    __slots__ = ("worker",)
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    def __init__(self, worker: _Optional[str] = ...) -> None: ...
+
+class Cancel(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
