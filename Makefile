@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python 3.11 with pip and venv, nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help venv demo test check format bench protos lock clean
+
+help: ## Show the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+venv: .venv/installed ## Build the environment in .venv
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[test]'
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(INSTALL) --editable '.[bench]'
+	touch $@
+
+demo: .venv/installed ## Train a network on scanned digits
+	$(BIN)/sumgrad run examples/digits.toml
+
+test: .venv/installed ## Run the tests
+	$(BIN)/python tools/fetch_promtool.py
+	$(BIN)/python -m pytest
+
+check: .venv/installed ## Lint, types, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/generate_protos.py --check
+
+format: .venv/installed ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed-bench ## Measure against PyTorch
+	$(BIN)/python -m benchmarks
+
+protos: .venv/installed ## Generate the code of proto/
+	$(BIN)/python tools/generate_protos.py
+
+lock: .venv/installed ## Renew the locked versions
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --upgrade --output-file constraints.txt
+
+clean: ## Remove what was built
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
