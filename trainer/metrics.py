@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -37,6 +42,7 @@ class Metrics(Collector):
         self._ended: Tally[int] = Tally()
         self._step_times: dict[str, runner_pb2.StepTimes] = {}
         self._registry = CollectorRegistry()
+        disable_created_metrics()
         self._requests = Counter(
             "sumgrad_grpc_requests",
             "gRPC requests answered.",

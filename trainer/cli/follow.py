@@ -7,15 +7,19 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
 from trainer.cli.show import state_name
 from trainer.v1 import run_pb2, service_pb2
 
 LINE_SECONDS = 0.5
 """In a pipe, figures come at most this often."""
+
+BAR_WIDTH = 40
 
 
 class Display(Protocol):
@@ -61,44 +65,33 @@ def _show(display: Display, event: run_pb2.Event) -> None:
 
 
 class Bar:
-    """One bar that fills, with the figures beside it."""
+    """A bar that fills, with the figures beside and below it."""
 
     def __init__(self) -> None:
-        self._bar = Progress(
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
-            auto_refresh=False,
-        )
-        self._task = self._bar.add_task("", total=None, visible=False)
+        self._live = Live(console=Console(stderr=True), auto_refresh=False)
         self._held_out = ""
-        self._bar.start()
+        self._live.start()
 
     def note(self, text: str) -> None:
-        self._bar.console.print(escape(text), highlight=False)
+        self._live.console.print(escape(text), highlight=False)
 
     def progress(self, progress: run_pb2.Progress) -> None:
         accuracy = f" · accuracy {progress.accuracy:.3f}" if progress.HasField("accuracy") else ""
-        text = (
-            f"epoch {progress.epoch}/{progress.epochs} · step {progress.step}/{progress.steps} · "
+        place = f"epoch {progress.epoch}/{progress.epochs} · step {progress.step}/{progress.steps}"
+        figures = (
             f"E_in {progress.e_in:.4f}{accuracy}{self._held_out} · "
             f"{progress.samples_per_second:,.0f} samples/s · "
             f"{_duration(progress.seconds_left)} left"
         )
-        self._bar.update(
-            self._task,
-            completed=progress.step,
-            total=progress.steps,
-            description=text,
-            visible=True,
-        )
-        self._bar.refresh()
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(progress.steps, progress.step, width=BAR_WIDTH), place)
+        self._live.update(Group(bar, figures), refresh=True)
 
     def epoch(self, epoch: run_pb2.Epoch) -> None:
         self._held_out = f" · E_out {epoch.e_out:.4f}"
 
     def close(self) -> None:
-        self._bar.stop()
+        self._live.stop()
 
 
 class Lines:

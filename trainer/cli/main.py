@@ -15,7 +15,7 @@ import typer
 
 from trainer.cli.exit_codes import ExitCode, of_run
 from trainer.cli.follow import follow
-from trainer.cli.show import document, print_json, print_summary, print_table
+from trainer.cli.show import document, print_json, print_summary, print_table, state_name
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service.local_ray import RayError
 from trainer.service.settings import (
@@ -135,7 +135,7 @@ def _run_to_end(client: Client, content: dict[str, Any]) -> run_pb2.Run:
         _say("cancelling the run")
         with contextlib.suppress(ClientError):
             client.cancel(submitted.id)
-            client.wait(submitted.id)
+            _say(f"{submitted.id} is {state_name(client.wait(submitted.id).state)}")
         raise
     return client.get(submitted.id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from rich.table import Table
 from trainer.v1 import run_pb2
 
 Document = dict[str, Any]
+
+WIDEST = 160
+"""Columns that a table line takes at the most, but for long names of runs."""
 
 
 def state_name(state: run_pb2.RunState) -> str:
@@ -31,8 +35,8 @@ def document(run: run_pb2.Run) -> Document:
         "state": state_name(run.state),
         "steps": result.steps if result else progress.step if progress else 0,
         "epochs": result.epochs if result else progress.epoch if progress else 0,
-        "e_in": figures.e_in if figures else None,
-        "e_out": result.e_out if result else None,
+        "e_in": _finite(figures.e_in) if figures else None,
+        "e_out": _finite(result.e_out) if result else None,
         "accuracy": result.accuracy if result and result.HasField("accuracy") else None,
         "weights_digest": result.weights_digest if result else None,
         "weights_path": result.weights_path if result else None,
@@ -49,7 +53,7 @@ def document(run: run_pb2.Run) -> Document:
 
 def print_json(content: Document | list[Document]) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def print_summary(run: run_pb2.Run) -> None:
@@ -95,9 +99,14 @@ def print_table(runs: Sequence[run_pb2.Run]) -> None:
             _number(found["accuracy"]),
             found["created"],
         )
-    console = Console()
-    # In a pipe no column is cut to a terminal's width.
-    console.print(table, markup=False, width=None if console.is_terminal else 200)
+    # No column is cut: a narrow terminal wraps lines, and a pipe has no width.
+    console = Console(width=max(Console().width, WIDEST))
+    console.print(table, markup=False)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _number(value: float | None) -> str:

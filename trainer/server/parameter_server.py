@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
 
-from layers.layer import Array
 from trainer.server.dispatch import (
     Accept,
     Answered,
@@ -28,13 +27,14 @@ from trainer.server.dispatch import (
 )
 from trainer.server.hub import Hub
 from trainer.server.reduction import Reduction
+from trainer.server.round_answers import RoundAnswers, Tally
 from trainer.server.step_times import StepTimes
 from trainer.server.weights import digest, write_weights
 from trainer.update_rules import UpdateRule
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress, SharedMemoryError
 from workers.job import Job
-from workers.tree import Node, cover
+from workers.tree import cover
 from workers.v1 import work_pb2
 from workers.worker import chunks
 
@@ -75,50 +75,6 @@ class TrainingPlan:
     metadata: dict[str, str]
 
 
-@dataclass
-class _Round:
-    """Answers of one round so far."""
-
-    nodes: list[Node] = field(default_factory=list)
-    sums: list[Array] = field(default_factory=list)
-    holders: list[str] = field(default_factory=list)
-    losses: dict[int, float] = field(default_factory=dict)
-    rows: int = 0
-    correct: int | None = None
-    compute_seconds: float = 0.0
-
-    @property
-    def loss(self) -> float:
-        """The exact sum, whatever order the answers came in; NaN where there is none."""
-        try:
-            return math.fsum(self.losses.values())
-        except (OverflowError, ValueError):  # the sum is infinite, or Inf − Inf
-            return math.nan
-
-
-@dataclass
-class _Tally:
-    """Sums over the steps of an epoch."""
-
-    loss: float = 0.0
-    rows: int = 0
-    correct: int | None = None
-
-    def add(self, answers: _Round) -> None:
-        self.loss += answers.loss
-        self.rows += answers.rows
-        if answers.correct is not None:
-            self.correct = (self.correct or 0) + answers.correct
-
-    @property
-    def mean(self) -> float:
-        return self.loss / self.rows
-
-    @property
-    def accuracy(self) -> float | None:
-        return None if self.correct is None else self.correct / self.rows
-
-
 class ParameterServer:
     """One attempt at one run.
 
@@ -143,7 +99,7 @@ class ParameterServer:
         self._dispatch = Dispatch()
         self._times = StepTimes()
         self._task = work_pb2.Task()
-        self._round = _Round()
+        self._round = RoundAnswers()
         self._samples = 0
         self._training_seconds = 0.0
 
@@ -169,8 +125,8 @@ class ParameterServer:
 
     def _train(self) -> run_pb2.Result:
         self._wait_for_a_worker()
-        step, epoch_tally, reported = 0, _Tally(), -math.inf
-        held_out = _Tally()
+        step, epoch_tally, reported = 0, Tally(), -math.inf
+        held_out = Tally()
         while step < self._steps:
             self._step(step, epoch_tally)
             step += 1
@@ -181,10 +137,10 @@ class ParameterServer:
             if epoch_ends:
                 held_out = self._evaluate(work_pb2.SPLIT_TEST)
                 self._report_epoch(step, epoch_tally, held_out)
-                epoch_tally = _Tally()
+                epoch_tally = Tally()
         return self._finish(held_out)
 
-    def _step(self, step: int, tally: _Tally) -> None:
+    def _step(self, step: int, tally: Tally) -> None:
         """One mini-batch: gather the shards' gradients, average, update, publish."""
         started = time.perf_counter()
         answers = self._run_round(
@@ -212,16 +168,16 @@ class ParameterServer:
             update=updated - reduced,
         )
 
-    def _evaluate(self, split: work_pb2.Split) -> _Tally:
+    def _evaluate(self, split: work_pb2.Split) -> Tally:
         """Loss and accuracy over a whole split, computed by the workers."""
         train = split == work_pb2.SPLIT_TRAIN
         rows = self._data.train_rows if train else self._data.test_rows
         task = work_pb2.Task(evaluation=work_pb2.Evaluation(split=split))
-        tally = _Tally()
+        tally = Tally()
         tally.add(self._run_round(task, chunks(rows)))
         return tally
 
-    def _finish(self, held_out: _Tally) -> run_pb2.Result:
+    def _finish(self, held_out: Tally) -> run_pb2.Result:
         in_sample = self._evaluate(work_pb2.SPLIT_TRAIN)
         weights_digest = digest(self._network, self._hub.weights)
         metadata = {**self._plan.metadata, "weights_digest": weights_digest}
@@ -246,8 +202,8 @@ class ParameterServer:
 
     # One round: instructions of the state machine become messages, messages become events.
 
-    def _run_round(self, task: work_pb2.Task, units: int) -> _Round:
-        self._task, self._round = task, _Round()
+    def _run_round(self, task: work_pb2.Task, units: int) -> RoundAnswers:
+        self._task, self._round = task, RoundAnswers()
         task.round = self._dispatch.round + 1
         complete = self._handle(RoundBegan(task.round, units))
         while not complete:
@@ -340,7 +296,7 @@ class ParameterServer:
     def _report(self, report: runner_pb2.RunReport) -> None:
         self._hub.send(RUNNER, report.SerializeToString())
 
-    def _report_progress(self, step: int, tally: _Tally) -> None:
+    def _report_progress(self, step: int, tally: Tally) -> None:
         rate = self._samples / self._training_seconds
         left = (self._steps - step) * self._training_seconds / step
         progress = run_pb2.Progress(
@@ -358,7 +314,7 @@ class ParameterServer:
         self._report(runner_pb2.RunReport(progress=progress))
         self._report(runner_pb2.RunReport(step_times=self._times.message()))
 
-    def _report_epoch(self, step: int, tally: _Tally, held_out: _Tally) -> None:
+    def _report_epoch(self, step: int, tally: Tally, held_out: Tally) -> None:
         epoch = run_pb2.Epoch(
             epoch=math.ceil(step / self._sampling.steps_per_epoch),
             step=step,

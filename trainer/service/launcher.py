@@ -17,8 +17,8 @@ ENTRYPOINT = f"{sys.executable} -m trainer.runner"
 """What every job runs. Nothing of it comes from a client."""
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""One BLAS thread a process, set before NumPy is imported: workers are the parallelism, and the
-number of threads picks the kernel and so the bits."""
+"""One BLAS thread in every process of a job, set before NumPy is loaded there: the workers are the
+parallelism, and the number of threads picks the kernel and so the bits."""
 
 
 class JobState(Enum):

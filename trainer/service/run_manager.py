@@ -271,9 +271,8 @@ class RunManager:
             await self._end(run_id, run_pb2.RUN_STATE_FAILED, "its command was killed")
         elif not self._instance.temporary:
             await self._call(self._store.adopt, run_id, self._instance.name)
-            if stored.run.state in history.ACTIVE:
-                again = "its service ended; it starts again, with the same result"
-                await self._append(run_id, [_state(run_pb2.RUN_STATE_QUEUED, again)])
+            again = "its service ended; it is queued again, and its result will be the same"
+            await self._append(run_id, [_state(run_pb2.RUN_STATE_QUEUED, again)])
 
     async def _mine(self) -> list[StoredRun]:
         runs = await self._call(self._store.open_runs)
