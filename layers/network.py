@@ -14,6 +14,9 @@ from numpy.typing import DTypeLike
 from layers.hyperparameters import ShapeError
 from layers.layer import Array, Layer, Params, Shape, Shapes
 
+INIT_STREAM = 0
+"""The first part of the key of every stream of initial weights."""
+
 
 class Slot(NamedTuple):
     """Where one parameter lies in the flat vector."""
@@ -96,7 +99,8 @@ class Network:
         """The initial flat vector; layer i draws from a generator keyed by (seed, i)."""
         flat = np.zeros(self.size, dtype)
         for index, (layer, params) in enumerate(zip(self.layers, self.views(flat), strict=True)):
-            layer.init(np.random.Generator(np.random.Philox([seed, index])), params)
+            key = np.random.SeedSequence(seed, spawn_key=(INIT_STREAM, index))
+            layer.init(np.random.Generator(np.random.Philox(key)), params)
         return flat
 
     def forward(

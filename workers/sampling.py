@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
 
+ORDER_STREAM = 1
+"""Keeps the orders apart from the initial weights, which have streams of their own."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -44,7 +47,10 @@ class Sampling:
 
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, rows: int) -> Rows:
-    return np.random.Generator(np.random.Philox([seed, epoch])).permutation(rows)
+    key = np.random.SeedSequence(seed, spawn_key=(ORDER_STREAM, epoch))
+    order = np.random.Generator(np.random.Philox(key)).permutation(rows)
+    order.flags.writeable = False
+    return order
 
 
 def default_shards(batch_size: int) -> int:

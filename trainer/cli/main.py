@@ -257,8 +257,6 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run the command; every expected error is a sentence and an exit code."""
-    # gRPC writes transport details to stderr by itself; errors are told in our own words.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(_main())
 
 

@@ -79,6 +79,8 @@ class Runner:
         """Pass reports up and wishes down until it is known how the run ended."""
         socket = connect(address, RUNNER, address.local)
         try:
+            # From its first word on, the server knows where reports go.
+            socket.send(runner_pb2.Command().SerializeToString())
             while not self._ended:
                 self._collect(socket)
                 self._exchange(socket)
@@ -153,6 +155,7 @@ def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan
         rule=spec.update_rule,
         epochs=spec.train.epochs,
         steps=spec.train.steps,
+        workers=spec.workers.count,
         weights_path=Path(assignment.directory) / "weights.safetensors",
         metadata={"name": spec.name},
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import zmq
 
 from trainer.server.dispatch import (
@@ -32,7 +33,7 @@ from trainer.server.step_times import StepTimes
 from trainer.server.weights import digest, write_weights
 from trainer.update_rules import UpdateRule
 from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import ServerAddress, SharedMemoryError
+from workers.channel import ProcessGoneError, ServerAddress, SharedMemoryError
 from workers.job import Job
 from workers.tree import cover
 from workers.v1 import work_pb2
@@ -44,6 +45,9 @@ RUNNER = "runner"
 PING_SECONDS = 5.0
 ANSWER_SECONDS = 600.0
 """A run in which no worker says anything for this long has failed."""
+
+JOIN_SECONDS = 10.0
+"""Training begins without the workers that are later than the first one by this much."""
 
 PROGRESS_SECONDS = 0.25
 """Progress is reported at most this often."""
@@ -63,6 +67,7 @@ class TrainingPlan:
 
     Attributes:
         epochs, steps: exactly one is given; how long to train.
+        workers: how many will join.
         weights_path: where the final weights go.
         metadata: goes into the weights file.
     """
@@ -71,6 +76,7 @@ class TrainingPlan:
     rule: UpdateRule
     epochs: int | None
     steps: int | None
+    workers: int
     weights_path: Path
     metadata: dict[str, str]
 
@@ -124,7 +130,7 @@ class ParameterServer:
             self._reduction.close()
 
     def _train(self) -> run_pb2.Result:
-        self._wait_for_a_worker()
+        self._gather()
         step, epoch_tally, reported = 0, Tally(), -math.inf
         held_out = Tally()
         while step < self._steps:
@@ -178,6 +184,10 @@ class ParameterServer:
         return tally
 
     def _finish(self, held_out: Tally) -> run_pb2.Result:
+        if not np.isfinite(self._hub.weights).all():
+            raise RunFailedError(
+                "the last step made a weight NaN or infinite; try a smaller learning rate"
+            )
         in_sample = self._evaluate(work_pb2.SPLIT_TRAIN)
         weights_digest = digest(self._network, self._hub.weights)
         metadata = {**self._plan.metadata, "weights_digest": weights_digest}
@@ -210,7 +220,24 @@ class ParameterServer:
             complete = self._take(*self._next_message())
         return self._round
 
-    def _wait_for_a_worker(self) -> None:
+    def _gather(self) -> None:
+        """Wait for the runner, so that no report is lost, and for the workers.
+
+        A worker that is much later than the first one joins when it comes.
+        """
+        spoken: set[str] = set()
+        messages = []
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while RUNNER not in spoken or len(spoken) <= self._plan.workers:
+            message = self._hub.receive(max(0.0, deadline - time.monotonic()))
+            if message is None:
+                break
+            if not spoken - {RUNNER} and message[0] != RUNNER:
+                deadline = time.monotonic() + JOIN_SECONDS
+            spoken.add(message[0])
+            messages.append(message)
+        for message in messages:
+            self._take(*message)
         while not self._dispatch.assigned:
             self._take(*self._next_message())
 
@@ -237,6 +264,8 @@ class ParameterServer:
         if kind == "join":
             try:
                 self._hub.admit(sender, content.join)
+            except ProcessGoneError:
+                return False  # it died since; the runner will say so
             except SharedMemoryError as error:
                 raise RunFailedError(f"{sender} cannot share memory: {error}") from None
             return self._handle(WorkerJoined(sender))
@@ -247,6 +276,8 @@ class ParameterServer:
     def _obey(self, command: runner_pb2.Command) -> bool:
         if command.HasField("cancel"):
             raise RunCancelledError
+        if not command.HasField("worker_lost"):
+            return False
         worker = command.worker_lost.worker
         complete = self._handle(WorkerLost(worker))
         self._hub.forget(worker)

@@ -29,12 +29,17 @@ def digest(network: Network, flat: Array) -> str:
 
 
 def write_weights(path: Path, network: Network, flat: Array, metadata: dict[str, str]) -> None:
-    """Write a safetensors file that is either whole and durable, or not there."""
+    """Write a safetensors file that is either whole and durable, or not there.
+
+    The metadata is one JSON document: the format keeps no order of several entries, and equal
+    runs shall give equal files.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
+    described = json.dumps(metadata, sort_keys=True)
     try:
         with partial.open("wb") as file:
-            file.write(save(tensors(network, flat), metadata))
+            file.write(save(tensors(network, flat), {"sumgrad": described}))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 from trainer.service import queue
 from trainer.service.run_manager import (
     NotTheRunnerError,
+    RunElsewhereError,
     RunEndedError,
     RunManager,
     RunNotFoundError,
@@ -29,6 +30,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
     RunNotFoundError: grpc.StatusCode.NOT_FOUND,
     RunEndedError: grpc.StatusCode.FAILED_PRECONDITION,
+    RunElsewhereError: grpc.StatusCode.FAILED_PRECONDITION,
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
 }
 """What each error of the domain is called in gRPC."""

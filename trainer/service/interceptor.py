@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -25,36 +27,54 @@ class RequestCounter(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if handler is None:
             self._metrics.request("unknown", "UNIMPLEMENTED")
             return None
-        method = details.method
         if handler.unary_unary:
-            inner = handler.unary_unary
-
-            async def unary(request: Any, context: grpc.aio.ServicerContext) -> Any:
-                try:
-                    return await inner(request, context)
-                finally:
-                    self._count(method, context)
-
             return grpc.unary_unary_rpc_method_handler(
-                unary, handler.request_deserializer, handler.response_serializer
+                self._unary(details.method, handler.unary_unary),
+                handler.request_deserializer,
+                handler.response_serializer,
             )
         if handler.unary_stream:
-            stream_inner = handler.unary_stream
-
-            async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-                try:
-                    async for response in stream_inner(request, context):
-                        yield response
-                finally:
-                    self._count(method, context)
-
             return grpc.unary_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
+                self._stream(details.method, handler.unary_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
             )
         return handler
 
-    def _count(self, method: str, context: grpc.aio.ServicerContext) -> None:
-        code = context.code()
-        status = {code.value[0]: code.name for code in grpc.StatusCode}
-        number = code if isinstance(code, int) else code.value[0] if code else 0
-        self._metrics.request(method, status.get(number, "UNKNOWN"))
+    def _unary(self, method: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            with self._counting(method, context):
+                return await inner(request, context)
+
+        return counted
+
+    def _stream(self, method: str, inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
+        async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            with self._counting(method, context):
+                async for response in inner(request, context):
+                    yield response
+
+        return counted
+
+    @contextmanager
+    def _counting(self, method: str, context: grpc.aio.ServicerContext) -> Iterator[None]:
+        code = "OK"
+        try:
+            yield
+        except grpc.aio.AbortError:
+            code = _name(context.code())
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            code = "CANCELLED"
+            raise
+        except Exception:
+            code = "UNKNOWN"
+            raise
+        finally:
+            self._metrics.request(method, code)
+
+
+def _name(code: grpc.StatusCode | int) -> str:
+    """A status code's name; abort_with_status leaves the bare number in the context."""
+    names = {status.value[0]: status.name for status in grpc.StatusCode}
+    return names[code if isinstance(code, int) else code.value[0]]

@@ -7,6 +7,8 @@ the head and removes its folder. Ray's processes end with the head.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import secrets
@@ -22,7 +24,11 @@ from pathlib import Path
 from types import FrameType
 
 START_SECONDS = 90.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 5.0
+"""Ray's head has this long to end in good order before its processes are killed."""
+
+PR_SET_CHILD_SUBREAPER = 36
+
 OBJECT_STORE_BYTES = 80 * 2**20
 """The least that Ray takes; vectors do not travel through it."""
 
@@ -84,7 +90,7 @@ class LocalRay:
         assert keeper.stdout is not None
         keeper.stdin.close()
         try:
-            keeper.wait(2 * STOP_SECONDS)
+            keeper.wait(4 * STOP_SECONDS)
         except subprocess.TimeoutExpired:
             keeper.kill()
             keeper.wait()
@@ -100,6 +106,8 @@ def free_port() -> int:
 
 def keep(cores: int) -> None:
     """The keeper process: run a head node until standard input closes."""
+    # Whatever Ray starts and loses sight of becomes a child of this process, and ends with it.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     folder = Path(tempfile.mkdtemp(prefix="sumgrad-ray-"))
     dashboard_port = free_port()
     with (folder / "head.log").open("w") as log:
@@ -127,12 +135,22 @@ def keep(cores: int) -> None:
             sys.stdin.read()
     finally:
         head.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             head.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            head.kill()
-            head.wait()
+        _end_children()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_children() -> None:
+    """Kill what is left, and what that leaves, until this process has no child."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while pids := [int(pid) for pid in children.read_text().split()]:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 def _wait_for_jobs(head: subprocess.Popen[bytes], dashboard: str, log: Path) -> str | None:

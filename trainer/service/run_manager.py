@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -32,6 +34,9 @@ CANCEL_SECONDS = 10.0
 """A runner that was told to stop has this long before its job is ended."""
 
 EVENTS_AT_ONCE = 500
+LOOK_UP_SECONDS = 1.0
+
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -42,6 +47,10 @@ class RunNotFoundError(LookupError):
 
 class RunEndedError(RuntimeError):
     """The run has ended, so this cannot be done to it any more."""
+
+
+class RunElsewhereError(RuntimeError):
+    """Another service looks after the run."""
 
 
 class NotTheRunnerError(PermissionError):
@@ -121,11 +130,16 @@ class RunManager:
         """Stop a run; a running one ends when its runner has stopped it.
 
         Raises:
-            RunNotFoundError, RunEndedError
+            RunNotFoundError, RunEndedError, RunElsewhereError
         """
-        run = await self.get(run_id)
+        stored = await self._stored(run_id)
+        run = stored.run
         if history.ended(run):
             raise RunEndedError(f"run {run_id} has already ended")
+        if stored.service != self._instance.name:
+            raise RunElsewhereError(
+                f"run {run_id} belongs to another service on this state folder; cancel it there"
+            )
         if run.state == run_pb2.RUN_STATE_QUEUED:
             return await self._end(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled while queued")
         self._cancelling.setdefault(run_id, time.monotonic())
@@ -150,8 +164,11 @@ class RunManager:
                 await self._wait_for_event(run_id, sequence)
 
     async def _wait_for_event(self, run_id: str, after: int) -> None:
+        """Wait until there may be a later event; a run of another service is looked up again."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._sequences.get(run_id, 0) > after)
+            changed = self._changed.wait_for(lambda: self._sequences.get(run_id, 0) > after)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed, LOOK_UP_SECONDS)
 
     # What runners report.
 
@@ -181,16 +198,18 @@ class RunManager:
         """
         stored = await self._runner_of(run_id, attempt, token)
         self._heard[run_id] = time.monotonic()
-        fresh = [report for report in reports if report.number > stored.reported]
-        events = []
-        for report in fresh:
+        events = {}
+        for report in reports:
             if report.HasField("step_times"):
                 self._metrics.step_times(run_id, report.step_times)
             else:
-                events.append(_from_report(report))
-        if fresh:
-            await self._append(run_id, events, fresh[-1].number)
-        return run_id in self._cancelling
+                events[report.number] = _from_report(report)
+        if events:
+            appended = await self._call(self._store.append_reported, run_id, events)
+            if appended is not None:
+                stored = appended
+                await self._announce(stored)
+        return run_id in self._cancelling or history.ended(stored.run)
 
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
         stored = await self._call(self._store.get, run_id)
@@ -207,16 +226,14 @@ class RunManager:
 
     async def _look_after_runs(self) -> None:
         while True:
+            self._wake.clear()
             runs = await self._mine()
             await self._launch_what_fits(runs)
             for stored in runs:
                 if stored.run.state in history.ACTIVE:
                     await self._look_after(stored)
-            try:
-                await asyncio.wait_for(self._wake.wait(), 1.0)
-            except TimeoutError:
-                continue
-            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_UP_SECONDS)
 
     async def _launch_what_fits(self, runs: Sequence[StoredRun]) -> None:
         def workers(stored: StoredRun) -> int:
@@ -245,6 +262,10 @@ class RunManager:
             self._heard[run_id] = time.monotonic()
         except (RayError, RuntimeError, OSError) as error:
             await self._end(run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}")
+        except Exception as error:  # whatever is wrong with one run, the queue goes on
+            _LOG.exception("run %s could not be launched", run_id)
+            reason = f"it could not be launched: {type(error).__name__}: {error}"
+            await self._end(run_id, run_pb2.RUN_STATE_FAILED, reason)
 
     async def _look_after(self, stored: StoredRun) -> None:
         """End a run whose runner is gone, or does not stop when told to."""
@@ -283,10 +304,8 @@ class RunManager:
     async def _end(self, run_id: str, state: run_pb2.RunState, message: str) -> run_pb2.Run:
         return (await self._append(run_id, [_state(state, message)])).run
 
-    async def _append(
-        self, run_id: str, events: Sequence[run_pb2.Event], reported: int | None = None
-    ) -> StoredRun:
-        stored = await self._call(self._store.append, run_id, events, reported)
+    async def _append(self, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun:
+        stored = await self._call(self._store.append, run_id, events)
         if stored is None:
             raise RunNotFoundError(f"there is no run {run_id!r}; `sumgrad list` shows all")
         await self._announce(stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -136,21 +136,29 @@ class Store:
         with self._transaction():
             self._db.execute("UPDATE runs SET service = ? WHERE id = ?", (service, run_id))
 
-    def append(
-        self, run_id: str, events: Sequence[run_pb2.Event], reported: int | None = None
-    ) -> StoredRun | None:
+    def append(self, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun | None:
         """Let events happen to a run, and give them their sequence numbers.
 
         Events that come after the run's end are dropped.
-
-        Args:
-            reported: number of the last report that these events come from.
 
         Returns:
             The run as it is now, or None if there is no such run.
         """
         with self._transaction():
-            return self._append(run_id, events, reported)
+            return self._append(run_id, events)
+
+    def append_reported(self, run_id: str, events: Mapping[int, run_pb2.Event]) -> StoredRun | None:
+        """Let the events of reports happen, each report once however often it comes.
+
+        Args:
+            events: by the number of their report, ascending.
+        """
+        with self._transaction():
+            stored = self._get(run_id)
+            if stored is None:
+                return None
+            fresh = [event for number, event in events.items() if number > stored.reported]
+            return self._append(run_id, fresh, max(stored.reported, *events))
 
     def _append(
         self, run_id: str, events: Sequence[run_pb2.Event], reported: int | None = None

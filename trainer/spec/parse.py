@@ -26,7 +26,7 @@ def parse(document: Any) -> RunSpec:
     try:
         return RunSpec.model_validate(document)
     except ValidationError as error:
-        names = {*LAYERS, *UPDATE_RULES, *DATASETS}
+        names = {*LAYERS, *UPDATE_RULES, *DATASETS, "rows", "full"}
         raise InvalidSpecError(from_pydantic(error, names)) from None
     except InvalidHyperparameterError as error:
         raise InvalidSpecError(Violation(*problem) for problem in error.problems) from None

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from layers import LAYERS, LOSSES, Layer, Loss
@@ -19,6 +28,12 @@ from workers.datasets import DATASETS, Source
 from workers.job import Job
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+
+
+BatchSize = Annotated[
+    Annotated[Count, Tag("rows")] | Annotated[Literal["full"], Tag("full")],
+    Discriminator(lambda value: "full" if isinstance(value, str) else "rows"),
+]
 
 
 class _Section(BaseModel):
@@ -47,7 +62,7 @@ class Model(_Section):
 class Train(_Section):
     epochs: Count | None = None
     steps: Count | None = None
-    batch_size: Annotated[Count | Literal["full"], Field(union_mode="left_to_right")]
+    batch_size: BatchSize
     shards: Annotated[int, Field(ge=1, le=1024)] | None = None
     update: tagged(UPDATE_RULES, "rule")  # type: ignore[valid-type]
 

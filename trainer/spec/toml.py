@@ -13,7 +13,7 @@ from trainer.spec.violations import InvalidSpecError, Violation
 
 MAX_BYTES = 1 << 20
 
-_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)((?:\[\d+\])*)")
+_STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)((?:\[\d{1,20}\])*)")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -25,13 +25,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise InvalidSpecError([Violation("", f"{path} has more than {MAX_BYTES} bytes")])
-        document = tomllib.loads(content.decode())
     except OSError as error:
         raise InvalidSpecError(
             [Violation("", f"cannot read {path}: {error.strerror}; check the path")]
         ) from None
+    if len(content) > MAX_BYTES:
+        raise InvalidSpecError([Violation("", f"{path} has more than {MAX_BYTES} bytes")])
+    try:
+        document = tomllib.loads(content.decode())
     except ValueError as error:
         raise InvalidSpecError([Violation("", f"{path} is not TOML: {error}")]) from None
     except RecursionError:
@@ -57,7 +58,7 @@ def override(document: dict[str, Any], setting: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = text
     target: Any = document
     for step, following in pairwise(steps):
@@ -69,7 +70,7 @@ def override(document: dict[str, Any], setting: str) -> None:
     elif not isinstance(target, dict):
         raise _nowhere(setting)
     target[steps[-1]] = value
-    if steps == ["data", "path"]:
+    if steps[0] == "data":
         _resolve_data_path(document, Path.cwd())
 
 

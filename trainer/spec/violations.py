@@ -47,11 +47,15 @@ _TYPES = {
 }
 
 
+UNIONS = ("data", "update", "batch_size")
+"""Fields, besides the elements of a list, whose type depends on a tag."""
+
+
 def from_pydantic(error: ValidationError, names: set[str]) -> list[Violation]:
     """Every mistake pydantic found, in our words.
 
     Args:
-        names: the tags of all blocks; pydantic puts them into its locations, where the document
+        names: the tags of all unions; pydantic puts them into its locations, where the document
             has no such level.
     """
     found: dict[str, Violation] = {}
@@ -66,25 +70,19 @@ def from_pydantic(error: ValidationError, names: set[str]) -> list[Violation]:
         if item["type"] in ("unknown_type", "unknown_rule"):
             place.append(item["type"].removeprefix("unknown_"))
         violation = Violation(path(place), _describe(item))
-        # A union reports one mistake a member; the first is enough.
         found.setdefault(violation.field, violation)
     return list(found.values())
 
 
 def _place(location: tuple[int | str, ...], names: set[str]) -> list[int | str]:
-    """The location without pydantic's own levels: union tags and type names."""
+    """The location without the tags that pydantic puts behind the fields that are unions."""
     place: list[int | str] = []
     for i, part in enumerate(location):
-        tag = isinstance(part, str) and part in names and i > 0
-        under_block = tag and (location[i - 1] in ("data", "update") or _is_index(location, i - 1))
-        internal = isinstance(part, str) and ("[" in part or part in ("int", "constrained-int"))
-        if not under_block and not internal:
-            place.append(part)
+        before = location[i - 1] if i else ""
+        if part in names and (isinstance(before, int) or before in UNIONS):
+            continue
+        place.append(part)
     return place
-
-
-def _is_index(location: tuple[int | str, ...], i: int) -> bool:
-    return isinstance(location[i], int)
 
 
 def _describe(item: Any) -> str:
@@ -127,5 +125,8 @@ def _describe(item: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a value that is nested very deeply"
     return text if len(text) <= 80 else text[:77] + "..."

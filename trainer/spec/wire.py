@@ -63,7 +63,7 @@ def _document(message: Message) -> dict[str, Any]:
     for field, value in message.ListFields():
         oneof = field.containing_oneof
         if field.name == "full_batch":
-            document["batch_size"] = "full"
+            document |= {"batch_size": "full"} if value else {}
         elif oneof is not None and oneof.name in ("type", "rule"):
             document |= {oneof.name: field.name, **_document(value)}
         elif isinstance(value, Message):

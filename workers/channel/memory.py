@@ -21,6 +21,10 @@ class SharedMemoryError(RuntimeError):
     """The memory of the other process cannot be mapped here."""
 
 
+class ProcessGoneError(SharedMemoryError):
+    """The other process has ended."""
+
+
 class SharedVectors:
     """``rows`` float32 vectors of ``columns`` elements each.
 
@@ -58,11 +62,14 @@ class SharedVectors:
         """The vectors that another process of this host and user created.
 
         Raises:
+            ProcessGoneError: there is no such process, or it has let go of them.
             SharedMemoryError: they are not within reach, or not what the reference says.
         """
         path = f"/proc/{reference.process}/fd/{reference.descriptor}"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise ProcessGoneError(f"there is no {path}") from None
         except OSError as error:
             raise SharedMemoryError(f"cannot open {path}: {error.strerror}") from None
         status = os.fstat(descriptor)

@@ -41,7 +41,7 @@ class Idx:
     such a file by renaming another over it, never in place.
     """
 
-    path: str | Path
+    path: str
 
     def describe(self) -> Description:
         """Read the headers and the labels. Raises DatasetError."""
@@ -157,7 +157,7 @@ class _Pair:
         return Split(x.reshape(len(x), *channels_last(x.shape[1:])), y, scale=1 / 255)
 
 
-def _checked_directory(path: str | Path) -> Path:
+def _checked_directory(path: str) -> Path:
     directory = checked_path(path)
     with reading(directory):
         mode = directory.stat().st_mode

@@ -36,7 +36,7 @@ class Npz:
     y: integers ≥ 0 of shape (rows,), the class numbers, or floats of shape (rows,) or (rows, k).
     """
 
-    path: str | Path
+    path: str
 
     def describe(self) -> Description:
         """Read the headers, and y where it holds class numbers. Raises DatasetError.

@@ -1,0 +1,527 @@
+"""The command line as a user has it: real processes, a real Ray, real training."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from conftest import ROOT, RunningService, eventually
+
+from trainer.cli import main as command_line
+from trainer.cli.exit_codes import ExitCode
+from trainer.service.store import Store
+from trainer.v1 import run_pb2
+
+SUMGRAD = Path(sys.executable).with_name("sumgrad")
+DIGITS = str(ROOT / "examples" / "digits.toml")
+SECONDS = 60.0
+"""Bound of every wait."""
+
+ENDLESS = ("--set", "train.epochs=1000000")
+PROGRESS = "epoch 1"
+"""How a line of figures in a pipe begins, whatever the epoch's other digits."""
+
+JSON_FIELDS = {
+    "id", "name", "state", "steps", "epochs", "e_in", "e_out", "accuracy", "weights_digest",
+    "weights_path", "samples_per_second", "workers",
+}  # fmt: skip
+
+
+class Lines:
+    """The lines of a pipe, read as they come."""
+
+    def __init__(self, pipe: IO[str]) -> None:
+        self._pipe = pipe
+        self._arrived: queue.Queue[str | None] = queue.Queue()
+        self.seen: list[str] = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._pipe:
+            self._arrived.put(line.rstrip("\n"))
+        self._arrived.put(None)
+
+    def wait_for(self, start: str) -> str:
+        """The next line that starts so."""
+        while True:
+            line = self._arrived.get(timeout=SECONDS)
+            assert line is not None, f"no line starts with {start!r}: {self.seen}"
+            self.seen.append(line)
+            if line.startswith(start):
+                return line
+
+    def rest(self) -> list[str]:
+        """Every line, once the pipe is closed."""
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive(), "the pipe is still open"
+        while not self._arrived.empty():
+            self.seen += filter(None, [self._arrived.get()])
+        return self.seen
+
+
+class Command:
+    """A ``sumgrad`` process."""
+
+    def __init__(self, *arguments: str, temporary: Path) -> None:
+        self._process = subprocess.Popen(
+            [SUMGRAD, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=temporary,
+            env={**os.environ, "TMPDIR": str(temporary), "SUMGRAD_STATE": str(temporary / "state")},
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.out = Lines(self._process.stdout)
+        self.err = Lines(self._process.stderr)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Its exit code, once it has ended by itself. No command ever shows a traceback."""
+        code = self._process.wait(SECONDS)
+        self.out.rest()
+        self.err.rest()
+        self._process.stdout.close()  # type: ignore[union-attr]
+        self._process.stderr.close()  # type: ignore[union-attr]
+        assert "Traceback" not in "\n".join(self.err.seen + self.out.seen)
+        return code
+
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads("\n".join(self.out.rest()))
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self.end()
+
+
+@contextmanager
+def running(*arguments: str, temporary: Path) -> Iterator[Command]:
+    command = Command(*arguments, temporary=temporary)
+    try:
+        yield command
+    finally:
+        command.stop()
+
+
+def processes(temporary: Path) -> list[str]:
+    """Command lines of the processes that keep their files in this folder, zombies aside."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+            line = (process / "cmdline").read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if f"TMPDIR={temporary}".encode() in environment.split(b"\0"):
+            found.append(line.replace(b"\0", b" ").decode())
+    return found
+
+
+def nothing_is_left(temporary: Path) -> bool:
+    """Whether no process and no folder of a Ray is there any more."""
+    return not processes(temporary) and not any(temporary.glob("sumgrad-ray-*"))
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose name leaves room for Ray's: a socket's path has 107 bytes at most."""
+    folder = Path(tempfile.mkdtemp(prefix="sg", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+# --- one service for many commands --------------------------------------------------------------
+
+
+class Serve:
+    """``sumgrad serve``, which may be stopped and started again on the same state."""
+
+    def __init__(self, temporary: Path) -> None:
+        self.temporary = temporary
+        self._commands: list[Command] = []
+        self.start()
+
+    def start(self) -> None:
+        loopback = ("--address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
+        self._command = Command("serve", *loopback, temporary=self.temporary)
+        self.address = self._command.out.wait_for("gRPC").split()[1]
+        self._metrics = self._command.out.wait_for("metrics").split()[1]
+
+    def ready(self) -> None:
+        self._command.out.wait_for("ready")
+
+    def terminate(self) -> int:
+        self._command.signal(signal.SIGTERM)
+        return self._command.end()
+
+    def close(self) -> None:
+        """End what a failed test may have left."""
+        for command in (*self._commands, self._command):
+            command.stop()
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(self._metrics, timeout=SECONDS) as response:
+            content: bytes = response.read()
+            return content.decode()
+
+    def command(self, *arguments: str) -> Command:
+        command = Command(*arguments, "--address", self.address, temporary=self.temporary)
+        self._commands.append(command)
+        return command
+
+    def json(self, *arguments: str) -> Any:
+        """What a command that succeeds prints with --json."""
+        command = self.command(*arguments, "--json")
+        assert command.end() == ExitCode.OK, command.err.seen
+        return command.document()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    with short_folder() as folder:
+        serve = Serve(folder)
+        try:
+            serve.ready()
+            yield serve
+            assert serve.terminate() == ExitCode.OK
+        finally:
+            serve.close()
+            eventually(lambda: nothing_is_left(folder), SECONDS)
+
+
+DIFFERENT_WAYS = {
+    "1 worker": ("--workers", "1"),
+    "2 workers": ("--workers", "2"),
+    "3 workers": ("--workers", "3"),
+    "frames": ("--set", "workers.vectors=frames"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(serve: Serve) -> dict[str, dict[str, Any]]:
+    """The digits example, trained in different ways; the runs wait for each other in the queue."""
+    commands = {
+        way: serve.command("run", DIGITS, *options, "--json")
+        for way, options in DIFFERENT_WAYS.items()
+    }
+    found = {}
+    for way, command in commands.items():
+        assert command.end() == ExitCode.OK, command.err.seen
+        found[way] = command.document()
+    return found
+
+
+def test_every_figure_of_a_finished_run_is_in_its_json(
+    trained: dict[str, dict[str, Any]],
+) -> None:
+    for run in trained.values():
+        assert run.keys() >= JSON_FIELDS
+        assert None not in {run[field] for field in JSON_FIELDS}
+        assert (run["name"], run["state"], run["steps"], run["epochs"]) == (
+            "digits",
+            "succeeded",
+            40 * 23,
+            40,
+        )
+
+
+def test_the_weights_are_the_same_at_any_number_of_workers_and_by_either_channel(
+    trained: dict[str, dict[str, Any]],
+) -> None:
+    assert len({run["weights_digest"] for run in trained.values()}) == 1
+    assert len({(run["e_in"], run["e_out"]) for run in trained.values()}) == 1
+    assert [run["workers"] for run in trained.values()] == [1, 2, 3, 2]
+
+
+def test_the_digits_are_learned(trained: dict[str, dict[str, Any]]) -> None:
+    assert min(run["accuracy"] for run in trained.values()) >= 0.97
+
+
+def test_the_weights_lie_where_the_run_says(
+    serve: Serve, trained: dict[str, dict[str, Any]]
+) -> None:
+    paths = [Path(run["weights_path"]) for run in trained.values()]
+    assert len({path.read_bytes() for path in paths}) == 1
+    for path in paths:
+        assert path.is_relative_to(serve.temporary / "state" / "runs")
+
+
+def test_a_run_is_submitted_watched_left_scraped_and_cancelled(
+    serve: Serve, promtool: Callable[[str], None]
+) -> None:
+    submit = serve.command("submit", DIGITS, *ENDLESS, "--set", "name=endless")
+    assert submit.end() == ExitCode.OK
+    [run_id] = submit.out.seen
+    assert submit.err.seen == [f"follow it with: sumgrad watch {run_id}"]
+
+    watch = serve.command("watch", run_id, "--json")
+    watch.err.wait_for(PROGRESS)
+    watch.signal(signal.SIGINT)
+    assert watch.end() == ExitCode.INTERRUPTED
+    assert watch.err.seen[-1] == f"the run goes on; come back with: sumgrad watch {run_id}"
+    assert watch.out.seen == []
+
+    assert serve.json("show", run_id)["state"] == "running"
+    scrape = serve.metrics()
+    assert f'sumgrad_workers_alive{{run="{run_id}"}} 2.0' in scrape.splitlines()
+    assert f'sumgrad_step_seconds_count{{phase="compute",run="{run_id}"}}' in scrape
+    promtool(scrape)
+
+    watch = serve.command("watch", run_id)
+    watch.err.wait_for(PROGRESS)
+    cancelled = serve.json("cancel", run_id)
+    assert (cancelled["id"], cancelled["state"]) == (run_id, "cancelled")
+    assert watch.end() == ExitCode.RUN_CANCELLED
+    assert watch.err.seen[-1].startswith("cancelled")
+    scrape = serve.metrics()
+    assert run_id not in scrape
+    promtool(scrape)
+
+
+def test_ctrl_c_on_run_at_a_service_leaves_the_run_going(serve: Serve) -> None:
+    run = serve.command("run", DIGITS, *ENDLESS, "--workers", "1")
+    run.err.wait_for(PROGRESS)
+    run.signal(signal.SIGINT)
+    assert run.end() == ExitCode.INTERRUPTED
+    run_id = run.err.seen[-1].split()[-1]
+    assert serve.json("show", run_id)["state"] == "running"
+    assert serve.json("cancel", run_id)["state"] == "cancelled"
+
+
+def test_a_run_that_diverges_fails_and_says_at_which_step(serve: Serve) -> None:
+    settings = ("--set", "train.update={rule='sgd', learning_rate=1e30}")
+    run = serve.command("run", DIGITS, *settings, "--json")
+    assert run.end() == ExitCode.RUN_FAILED
+    found = run.document()
+    assert found["state"] == "failed"
+    assert found["message"].startswith("step ")
+    assert found["weights_digest"] is None
+
+
+def test_runs_are_listed_newest_first(serve: Serve, trained: dict[str, dict[str, Any]]) -> None:
+    listed = serve.json("list")
+    ids = [run["id"] for run in listed]
+    assert set(ids) >= {run["id"] for run in trained.values()}
+    assert ids[0] not in {run["id"] for run in trained.values()}
+    assert [run["id"] for run in serve.json("list", "--limit", "2")] == ids[:2]
+    table = serve.command("list")
+    assert table.end() == ExitCode.OK
+    assert [line.split()[0] for line in table.out.seen] == ["run", *ids]
+
+
+def test_after_a_restart_of_the_service_its_runs_are_still_shown(
+    serve: Serve, trained: dict[str, dict[str, Any]]
+) -> None:
+    before = serve.json("list")
+    assert serve.terminate() == ExitCode.OK
+    eventually(lambda: nothing_is_left(serve.temporary), SECONDS)
+    serve.start()
+    assert serve.json("list") == before
+    for run in trained.values():
+        assert serve.json("show", run["id"]) == run
+
+
+# --- a service for one command ------------------------------------------------------------------
+
+
+def states(temporary: Path) -> list[run_pb2.RunState]:
+    store = Store(temporary / "state" / "runs.db")
+    try:
+        return [stored.run.state for stored in store.page(None, 10)]
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_to_run_with_its_own_service_cancels_and_leaves_nothing(
+    temporary: Path, number: signal.Signals
+) -> None:
+    with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
+        command.err.wait_for(PROGRESS)
+        assert any(temporary.glob("sumgrad-ray-*"))
+        command.signal(number)
+        assert command.end() == ExitCode.INTERRUPTED
+    assert "cancelling the run" in command.err.seen
+    assert command.out.seen == []
+    eventually(lambda: nothing_is_left(temporary), SECONDS)
+    assert states(temporary) == [run_pb2.RUN_STATE_CANCELLED]
+
+
+def test_a_run_that_is_killed_with_its_own_service_leaves_no_process(temporary: Path) -> None:
+    with running("run", DIGITS, *ENDLESS, temporary=temporary) as command:
+        command.err.wait_for(PROGRESS)
+        command.signal(signal.SIGKILL)
+        assert command.end() == -signal.SIGKILL
+    eventually(lambda: nothing_is_left(temporary), SECONDS)
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(temporary: Path) -> None:
+    with running("run", DIGITS, temporary=temporary) as command:
+        command.err.wait_for("r-")
+        command.signal(signal.SIGINT)
+        assert command.end() == ExitCode.INTERRUPTED
+    eventually(lambda: nothing_is_left(temporary), SECONDS)
+    assert states(temporary) == [run_pb2.RUN_STATE_CANCELLED]
+
+
+# --- mistakes on the command line ---------------------------------------------------------------
+
+
+@pytest.fixture
+def sumgrad(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, list[str]]]:
+    """Runs a command in this process: exit code, stdout, lines of stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["sumgrad", *arguments])
+        code = command_line._main()
+        out, err = capfd.readouterr()
+        return code, out, err.splitlines()
+
+    return run
+
+
+BROKEN = [
+    (["seed=seven"], ["seed: must be a whole number"]),
+    (["seed=-1"], ["seed: must be ≥ 0, got -1"]),
+    (["name="], ["name: must not be empty"]),
+    (["nmae=digits"], ["nmae: is not a field"]),
+    (["data.type=mnist"], ["data.type: must be one of"]),
+    (["data={type='idx', path='/nowhere'}"], ["data.path: '/nowhere' cannot be read"]),
+    (["data={type='npz', path='/etc/passwd'}"], ["data.path: '/etc/passwd' is damaged"]),
+    (["model.layers=[]"], ["model.layers: needs at least 1 element(s)"]),
+    (["model.layers[0].type=convolution"], ["model.layers[0].type: must be one of"]),
+    (["model.layers[0].units=-128"], ["model.layers[0].units: must be ≥ 1, got -128"]),
+    (["model.layers[0].units=many"], ["model.layers[0].units: must be a whole number"]),
+    (["model.layers[1].units=11"], ["model.loss: cross_entropy needs scores of shape (10,)"]),
+    (["model.layers[7].units=11"], ["--set: 'model.layers[7].units=11' names a place"]),
+    (["model.loss=hinge"], ["model.loss: must be one of"]),
+    (["model.loss=squared_error"], ["model.loss: squared_error needs vectors"]),
+    (["train.steps=10"], ["train: needs either epochs or steps"]),
+    (["train.batch_size=0"], ["train.batch_size: must be ≥ 1, got 0"]),
+    (["train.batch_size=1438"], ["train.batch_size: must be at most the 1437 training rows"]),
+    (["train.shards=65"], ["train.shards: must be at most the batch's 64 rows"]),
+    (["train.update.learning_rate=nan"], ["train.update.learning_rate: must be a finite number"]),
+    (["train.update.momentum=1"], ["train.update.momentum: must be in [0, 1), got 1.0"]),
+    (["workers.count=0"], ["workers.count: must be ≥ 1, got 0"]),
+    (["workers.count=5"], ["workers.count: must be at most the 4 shards"]),
+    (["workers.count=9", "train.shards=16"], ["workers.count: must be at most 8 here, got 9"]),
+    (["workers.vectors=pigeon"], ["workers.vectors: must be 'auto', 'memory' or 'frames'"]),
+    (["seed"], ["--set: 'seed' is not of the form"]),
+    (
+        ["seed=-1", "model.loss=hinge", "train.shards=0"],
+        ["seed: must be", "model.loss: must be", "train.shards: must be"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistakes"), BROKEN, ids=[" ".join(settings) for settings, _ in BROKEN]
+)
+def test_a_broken_specification_is_one_clear_error_a_mistake_and_launches_nothing(
+    service: RunningService,
+    sumgrad: Callable[..., tuple[int, str, list[str]]],
+    settings: list[str],
+    mistakes: list[str],
+) -> None:
+    options = [option for setting in settings for option in ("--set", setting)]
+    code, out, err = sumgrad("run", DIGITS, *options, "--json", "--address", service.address)
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert len(err) == len(mistakes)
+    for line, mistake in zip(err, mistakes, strict=True):
+        assert line.startswith(f"error: {mistake}")
+    assert service.client.list() == []
+    assert service.launcher.launched.empty()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "/nowhere.toml", "--json"),
+        ("run", DIGITS, "--set", "model.layers[0].units=0", "--json"),
+        ("submit", DIGITS, "--workers", "0", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_a_broken_specification_ends_the_process_with_code_2(
+    temporary: Path, arguments: tuple[str, ...]
+) -> None:
+    command = Command(*arguments, temporary=temporary)
+    assert command.end() == ExitCode.BAD_INPUT
+    assert command.out.seen == []
+    [line] = command.err.seen
+    assert line.startswith("error: ")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("show", "r-9"), ExitCode.BAD_INPUT, "there is no run 'r-9'"),
+        (("watch", "r-9"), ExitCode.BAD_INPUT, "there is no run 'r-9'"),
+        (("cancel", "r-9"), ExitCode.BAD_INPUT, "there is no run 'r-9'"),
+        (("list", "--address", "nowhere"), ExitCode.BAD_INPUT, "'nowhere' is not host:port"),
+        (("list", "--address", "127.0.0.1:1"), ExitCode.NO_SERVICE, "no service answers at"),
+        (("submit", DIGITS, "--address", "127.0.0.1:1"), ExitCode.NO_SERVICE, "no service answers"),
+        (("serve", "--address", "0.0.0.0:0"), ExitCode.BAD_INPUT, "'0.0.0.0:0' can be reached"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_one_sentence_and_a_code(
+    service: RunningService,
+    sumgrad: Callable[..., tuple[int, str, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    code: ExitCode,
+    message: str,
+) -> None:
+    monkeypatch.setenv("SUMGRAD_ADDRESS", service.address)
+    monkeypatch.setenv("SUMGRAD_STATE", str(tmp_path / "other"))
+    found, out, [line] = sumgrad(*arguments)
+    assert (found, out) == (code, "")
+    assert line.startswith(f"error: {message}")
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_leaves_nothing(
+    service: RunningService, temporary: Path
+) -> None:
+    command = Command(
+        "serve", "--address", service.address, "--metrics-address", "127.0.0.1:0",
+        temporary=temporary,
+    )  # fmt: skip
+    assert command.end() == ExitCode.BAD_INPUT
+    assert command.err.seen == [
+        f"error: {service.address} is in use; stop what listens there or choose another "
+        "with --address"
+    ]
+    assert processes(temporary) == []

@@ -1,0 +1,111 @@
+"""A run is the sum of its events."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from trainer.service import history
+from trainer.v1 import run_pb2
+
+QUEUED = run_pb2.RUN_STATE_QUEUED
+LAUNCHING = run_pb2.RUN_STATE_LAUNCHING
+RUNNING = run_pb2.RUN_STATE_RUNNING
+SUCCEEDED = run_pb2.RUN_STATE_SUCCEEDED
+FAILED = run_pb2.RUN_STATE_FAILED
+CANCELLED = run_pb2.RUN_STATE_CANCELLED
+
+PROGRESS = run_pb2.Progress(step=3, steps=10, e_in=0.5)
+RESULT = run_pb2.Result(steps=10, weights_digest="abc")
+CHANGES = {
+    "queued": run_pb2.Event(state_change=run_pb2.StateChange(state=QUEUED)),
+    "progress": run_pb2.Event(progress=PROGRESS),
+    "epoch": run_pb2.Event(epoch=run_pb2.Epoch(epoch=1)),
+    "warning": run_pb2.Event(warning=run_pb2.Warning(message="late")),
+    "failed": run_pb2.Event(state_change=run_pb2.StateChange(state=FAILED, message="late")),
+}
+
+
+def change(state: run_pb2.RunState, seconds: int = 0, message: str = "") -> run_pb2.Event:
+    return run_pb2.Event(
+        time=Timestamp(seconds=seconds),
+        state_change=run_pb2.StateChange(state=state, message=message),
+    )
+
+
+def after(*events: run_pb2.Event) -> run_pb2.Run:
+    run = run_pb2.Run(id="r-1")
+    for event in events:
+        assert history.apply(run, event)
+    return run
+
+
+def test_a_run_is_in_the_state_of_its_last_change_and_says_why() -> None:
+    run = after(change(QUEUED), change(LAUNCHING), change(FAILED, message="no room"))
+    assert (run.state, run.message) == (FAILED, "no room")
+
+
+def test_the_reason_of_a_state_goes_with_it() -> None:
+    assert after(change(QUEUED, message="again"), change(LAUNCHING)).message == ""
+
+
+def test_started_and_ended_are_the_times_of_their_events() -> None:
+    run = after(change(QUEUED, 1), change(LAUNCHING, 2), change(RUNNING, 3), change(SUCCEEDED, 4))
+    assert (run.started.seconds, run.ended.seconds) == (3, 4)
+
+
+def test_a_run_that_goes_on_has_no_end() -> None:
+    run = after(change(QUEUED, 1), change(LAUNCHING, 2), change(RUNNING, 3))
+    assert not run.HasField("ended")
+    assert not history.ended(run)
+
+
+def test_every_launch_is_an_attempt_and_starts_without_progress() -> None:
+    progress = run_pb2.Event(progress=PROGRESS)
+    run = after(change(LAUNCHING), change(RUNNING), progress, change(QUEUED), change(LAUNCHING))
+    assert run.attempt == 2
+    assert not run.HasField("progress")
+
+
+def test_progress_replaces_what_was_there() -> None:
+    run = after(
+        run_pb2.Event(progress=run_pb2.Progress(step=1, accuracy=0.5)),
+        run_pb2.Event(progress=PROGRESS),
+    )
+    assert run.progress == PROGRESS
+
+
+def test_warnings_add_up() -> None:
+    run = after(*(run_pb2.Event(warning=run_pb2.Warning(message=text)) for text in "ab"))
+    assert list(run.warnings) == ["a", "b"]
+
+
+def test_an_epoch_and_an_event_of_no_kind_change_nothing() -> None:
+    assert after(run_pb2.Event(epoch=run_pb2.Epoch(epoch=1)), run_pb2.Event()) == run_pb2.Run(
+        id="r-1"
+    )
+
+
+def test_the_result_comes_with_success() -> None:
+    event = change(SUCCEEDED)
+    event.state_change.result.CopyFrom(RESULT)
+    assert after(event).result == RESULT
+
+
+@pytest.mark.parametrize("end", [SUCCEEDED, FAILED, CANCELLED])
+@pytest.mark.parametrize("event", CHANGES.values(), ids=CHANGES)
+def test_nothing_happens_to_a_run_that_has_ended(
+    end: run_pb2.RunState, event: run_pb2.Event
+) -> None:
+    run = after(change(RUNNING), change(end, 5, "over"))
+    before = run_pb2.Run()
+    before.CopyFrom(run)
+    assert history.ended(run)
+    assert not history.apply(run, event)
+    assert run == before
+
+
+def test_every_state_is_waiting_active_or_ended() -> None:
+    states = set(run_pb2.RunState.values()) - {run_pb2.RUN_STATE_UNSPECIFIED, QUEUED}
+    assert states == history.ACTIVE | history.ENDED
+    assert not history.ACTIVE & history.ENDED

@@ -1,0 +1,579 @@
+"""The parameter server and its workers, in threads of one process, over real sockets.
+
+The test plays the runner: it takes the server's reports and gives commands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from gradient_check import Array
+from leftovers import nothing_left_behind
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
+
+from layers import Affine, AffineReLU, Flatten, Network
+from layers.losses import CrossEntropy
+from trainer.server.parameter_server import RUNNER, ParameterServer, TrainingPlan
+from trainer.server.reduction import THREADED_SIZE
+from trainer.server.weights import digest, write_weights
+from trainer.update_rules import SGD, Momentum
+from trainer.v1 import run_pb2, runner_pb2
+from workers.channel import Link, Vectors, connect
+from workers.datasets import Dataset, DatasetError, Description, Digits, Npz
+from workers.job import Job
+from workers.sampling import Sampling
+from workers.v1 import work_pb2
+from workers.worker import Worker, sums_needed, work
+
+SECONDS = 30.0
+"""Bound on every wait for something that does come."""
+
+ROWS, TEST_ROWS = 1437, 360
+BATCH, SHARDS = 128, 4
+STEPS = 15
+"""More than an epoch of twelve steps, the last of which is short."""
+
+LAST = ("finished", "failed", "cancelled")
+
+PLAN = TrainingPlan(
+    job=Job(
+        source=Digits(),
+        layers=(Flatten(), AffineReLU(24), Affine(10)),
+        loss=CrossEntropy(),
+        seed=1,
+        batch_size=BATCH,
+        shards=SHARDS,
+    ),
+    rule=Momentum(0.05),
+    epochs=None,
+    steps=STEPS,
+    workers=1,
+    weights_path=Path(),
+    metadata={"name": "a test"},
+)
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    # One BLAS thread, as the service gives every process of a run.
+    with threadpool_limits(1), nothing_left_behind():
+        yield
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> TrainingPlan:
+    return dataclasses.replace(PLAN, weights_path=tmp_path / "weights" / "w.safetensors")
+
+
+class Background(Thread):
+    """A call in a thread that nobody waits for without a bound."""
+
+    def __init__(self, call: Callable[..., None], *arguments: object) -> None:
+        super().__init__(daemon=True)
+        self._call = call
+        self._arguments = arguments
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._call(*self._arguments)
+        except Exception as error:
+            self._error = error
+
+    def end(self) -> None:
+        """Wait for its end; raises what it raised."""
+        self.join(SECONDS)
+        assert not self.is_alive(), "it does not end"
+        if self._error is not None:
+            raise self._error
+
+
+class Run:
+    """A server at work, and the runner's side of it."""
+
+    def __init__(self, plan: TrainingPlan, names: set[str]) -> None:
+        self._plan = plan
+        server = ParameterServer(dataclasses.replace(plan, workers=len(names)))
+        self.address = server.address
+        self._socket = connect(self.address, RUNNER, self.address.local)
+        self.workers: list[Background] = []
+        self._training = Background(server.train)
+        self.lose("nobody")  # a word, so that the server knows its runner
+
+    def start(self, name: str, vectors: Vectors = "memory") -> None:
+        """Start a worker."""
+        self.workers.append(Background(work, self._plan.job, self.address, name, vectors))
+
+    def lose(self, worker: str) -> None:
+        self.command(runner_pb2.Command(worker_lost=runner_pb2.WorkerLost(worker=worker)))
+
+    def cancel(self) -> None:
+        self.command(runner_pb2.Command(cancel=runner_pb2.Cancel()))
+
+    def command(self, command: runner_pb2.Command) -> None:
+        self._socket.send(command.SerializeToString())
+
+    def reports(self) -> list[runner_pb2.RunReport]:
+        """Every report up to the last; the server and its workers have then ended."""
+        reports: list[runner_pb2.RunReport] = []
+        while not reports or reports[-1].WhichOneof("kind") not in LAST:
+            assert self._socket.poll(int(SECONDS * 1000)), "the server says nothing"
+            reports.append(runner_pb2.RunReport.FromString(self._socket.recv()))
+        self._training.end()
+        return reports
+
+    def finish(self) -> run_pb2.Result:
+        """The result of a run that succeeds."""
+        last = self.reports()[-1]
+        for worker in self.workers:
+            worker.end()
+        assert last.WhichOneof("kind") == "finished", last
+        return last.finished
+
+    def fail(self) -> str:
+        """The message of a run that fails."""
+        last = self.reports()[-1]
+        assert last.WhichOneof("kind") == "failed", last
+        return last.failed.message
+
+    def close(self) -> None:
+        try:
+            self.cancel()  # for a test that has failed before the end
+            self._training.end()
+        finally:
+            self._socket.close(linger=0)
+
+
+@contextmanager
+def running(plan: TrainingPlan, *names: str) -> Iterator[Run]:
+    """A server that begins when workers of these names have joined."""
+    run = Run(plan, set(names))
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def train(plan: TrainingPlan, workers: int = 1, vectors: Vectors = "memory") -> run_pb2.Result:
+    names = [f"w{i}" for i in range(workers)]
+    with running(plan, *names) as run:
+        for name in names:
+            run.start(name, vectors)
+        return run.finish()
+
+
+@contextmanager
+def played(run: Run, name: str, vectors: Vectors = "memory") -> Iterator[Link]:
+    """A worker played by the test; it has joined."""
+    size = network().size
+    with Link(run.address, name, size, sums_needed(SHARDS), vectors) as link:
+        link.join()
+        yield link
+
+
+def task_of(link: Link) -> work_pb2.Task:
+    """The next task of a played worker."""
+    message = link.receive(SECONDS)
+    assert message is not None, "nothing has arrived"
+    assert message.WhichOneof("kind") == "task"
+    return message.task
+
+
+def answer_truly(link: Link, task: work_pb2.Task) -> None:
+    """Do what a worker does with a task."""
+    link.answer(*Worker(PLAN.job, Digits().load(), link.weights, link.sums).compute(task))
+
+
+def assert_stopped(link: Link) -> None:
+    message = link.receive(SECONDS)
+    assert message is not None
+    assert message.WhichOneof("kind") == "stop"
+
+
+def network() -> Network:
+    return Network(PLAN.job.layers, (8, 8, 1))
+
+
+# An independent computation in float64.
+
+Weights = dict[str, Array]
+
+
+def forward(weights: Weights, x: Array) -> tuple[Array, Array]:
+    hidden = np.maximum(np.einsum("bi,oi->bo", x, weights["1.W"]) + weights["1.b"], 0)
+    return hidden, np.einsum("bi,oi->bo", hidden, weights["2.W"]) + weights["2.b"]
+
+
+def mean_loss_and_accuracy(weights: Weights, x: Array, y: Array) -> tuple[float, float]:
+    scores = forward(weights, x)[1]
+    losses = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(y)), y]
+    return float(losses.mean()), float((scores.argmax(axis=1) == y).mean())
+
+
+def digits() -> tuple[Array, Array, Array, Array]:
+    data = Digits().load()
+    x, x_test = (split.x.reshape(len(split), 64) / 16 for split in (data.train, data.test))
+    return x, data.train.y, x_test, data.test.y
+
+
+def train_in_float64(steps: int) -> Weights:
+    """Momentum over mini-batches as SPEC sections 4, 5 and 7 have it."""
+    x, y, _, _ = digits()
+    net = network()
+    start = net.views(net.init(PLAN.job.seed).astype(np.float64))
+    weights = {f"{slot.layer}.{slot.name}": start[slot.layer][slot.name] for slot in net.slots}
+    velocity = {name: np.zeros_like(value) for name, value in weights.items()}
+    sampling = Sampling(PLAN.job.seed, ROWS, BATCH, SHARDS)
+    for step in range(steps):
+        rows = sampling.step_rows(step)
+        hidden, scores = forward(weights, x[rows])
+        p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        ds = (p - np.eye(10)[y[rows]]) / len(rows)
+        dhidden = np.einsum("bo,oi->bi", ds, weights["2.W"]) * (hidden > 0)
+        gradient = {
+            "1.W": np.einsum("bo,bi->oi", dhidden, x[rows]),
+            "1.b": dhidden.sum(axis=0),
+            "2.W": np.einsum("bo,bi->oi", ds, hidden),
+            "2.b": ds.sum(axis=0),
+        }
+        for name, value in gradient.items():
+            velocity[name] = 0.9 * velocity[name] + value
+            weights[name] = weights[name] - 0.05 * velocity[name]
+    return weights
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> run_pb2.Result:
+    """What one worker makes of the plan."""
+    path = tmp_path_factory.mktemp("undisturbed") / "w.safetensors"
+    with threadpool_limits(1):
+        return train(dataclasses.replace(PLAN, weights_path=path))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+@pytest.mark.parametrize("vectors", ["memory", "frames"])
+def test_any_number_of_workers_gives_the_same_digest(
+    plan: TrainingPlan, workers: int, vectors: Vectors, undisturbed: run_pb2.Result
+) -> None:
+    result = train(plan, workers, vectors)
+    assert result.workers == workers
+    assert result.weights_digest == undisturbed.weights_digest
+    assert (result.e_in, result.e_out) == (undisturbed.e_in, undisturbed.e_out)
+
+
+def test_any_number_of_workers_gives_the_same_digest_of_a_large_network(
+    plan: TrainingPlan,
+) -> None:
+    layers = (AffineReLU(THREADED_SIZE // 64), Affine(10))
+    job = dataclasses.replace(plan.job, layers=layers)
+    large = dataclasses.replace(plan, job=job, steps=2)
+    digests = {train(large, workers).weights_digest for workers in (1, 2, 3)}
+    assert len(digests) == 1
+
+
+def test_the_number_of_shards_is_part_of_what_is_computed(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    job = dataclasses.replace(plan.job, shards=3)
+    assert train(dataclasses.replace(plan, job=job)).weights_digest != undisturbed.weights_digest
+
+
+def test_training_follows_the_formulas(undisturbed: run_pb2.Result) -> None:
+    trained = load_file(undisturbed.weights_path)
+    expected = train_in_float64(STEPS)
+    assert set(trained) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(trained[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_the_result_agrees_with_an_evaluation_of_the_weights_file(
+    undisturbed: run_pb2.Result,
+) -> None:
+    weights = {
+        name: value.astype(np.float64)
+        for name, value in load_file(undisturbed.weights_path).items()
+    }
+    x, y, x_test, y_test = digits()
+    e_in, _ = mean_loss_and_accuracy(weights, x, y)
+    e_out, accuracy = mean_loss_and_accuracy(weights, x_test, y_test)
+    assert undisturbed.e_in == pytest.approx(e_in, rel=1e-6)
+    assert undisturbed.e_out == pytest.approx(e_out, rel=1e-6)
+    assert undisturbed.accuracy == pytest.approx(accuracy)
+    assert (undisturbed.steps, undisturbed.epochs) == (STEPS, 2)
+
+
+def test_the_weights_file_says_what_it_holds(undisturbed: run_pb2.Result) -> None:
+    with safe_open(undisturbed.weights_path, framework="numpy") as file:
+        [described] = file.metadata().values()
+    assert json.loads(described) == {
+        "name": "a test",
+        "weights_digest": undisturbed.weights_digest,
+    }
+    trained = load_file(undisturbed.weights_path)
+    assert {name: value.dtype for name, value in trained.items()} == dict.fromkeys(
+        trained, np.float32
+    )
+    flat = np.concatenate([trained[name].ravel() for name in ("1.W", "1.b", "2.W", "2.b")])
+    assert digest(network(), flat) == undisturbed.weights_digest
+    assert [path.name for path in Path(undisturbed.weights_path).parent.iterdir()] == [
+        "w.safetensors"
+    ]
+
+
+def test_each_epoch_is_reported_and_the_last_progress_is_the_end(plan: TrainingPlan) -> None:
+    with running(plan, "w") as run:
+        run.start("w")
+        reports = run.reports()
+    epochs = [report.epoch for report in reports if report.WhichOneof("kind") == "epoch"]
+    assert [(epoch.epoch, epoch.step) for epoch in epochs] == [(1, 12), (2, 15)]
+    assert epochs[0].e_in > epochs[1].e_in > 0
+    result = reports[-1].finished
+    assert (epochs[1].e_out, epochs[1].accuracy) == (result.e_out, result.accuracy)
+
+    progress = [r.progress for r in reports if r.WhichOneof("kind") == "progress"]
+    assert (progress[0].step, progress[0].epoch, progress[0].samples) == (1, 1, BATCH)
+    end = progress[-1]
+    assert (end.step, end.steps, end.epoch, end.epochs) == (STEPS, STEPS, 2, 2)
+    assert end.samples == ROWS + 3 * BATCH
+    assert end.seconds_left == 0
+    times = [r.step_times for r in reports if r.WhichOneof("kind") == "step_times"][-1]
+    assert {phase.name: sum(phase.counts) for phase in times.phases} == dict.fromkeys(
+        ("compute", "channel", "reduce", "update"), STEPS
+    )
+
+
+def test_epochs_are_whole_passes_over_the_rows(plan: TrainingPlan) -> None:
+    result = train(dataclasses.replace(plan, steps=None, epochs=1))
+    assert (result.steps, result.epochs) == (12, 1)
+
+
+@pytest.mark.parametrize("vectors", ["memory", "frames"])
+@pytest.mark.parametrize("answered", [0, 1, 4], ids=lambda n: f"after-{n}-answers")
+def test_losing_a_worker_loses_nothing(
+    plan: TrainingPlan, vectors: Vectors, answered: int, undisturbed: run_pb2.Result
+) -> None:
+    with running(plan, "w", "mortal") as run, played(run, "mortal", vectors) as mortal:
+        run.start("w", vectors)
+        for _ in range(answered):
+            answer_truly(mortal, task_of(mortal))
+        task = task_of(mortal)
+        assert task.end > task.begin  # it has work that is never done
+        run.lose("mortal")
+        result = run.finish()
+    assert result.workers == 1
+    assert result.weights_digest == undisturbed.weights_digest
+
+
+def test_answers_that_nobody_waits_for_change_nothing(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with running(plan, "w", "liar") as run, played(run, "liar", "frames") as liar:
+        run.start("w", "frames")
+        task = task_of(liar)
+        for begin, end, number in (
+            (task.begin, task.end, task.round - 1),
+            (task.begin, task.end, task.round + 1),
+            (task.begin, task.end - 1, task.round),
+            (0, SHARDS, task.round),
+        ):
+            liar.sums[:] = 1e6
+            lie = work_pb2.Answer(round=number, begin=begin, end=end, losses=[1e6], rows=7)
+            liar.answer(lie, 3)
+        for _ in range(2):
+            answer_truly(liar, task)  # the second time it is a duplicate
+        task_of(liar)
+        run.lose("liar")
+        result = run.finish()
+    assert result.weights_digest == undisturbed.weights_digest
+    assert result.e_in == undisturbed.e_in
+
+
+def test_a_worker_may_join_in_mid_run(plan: TrainingPlan, undisturbed: run_pb2.Result) -> None:
+    with running(plan, "first") as run, played(run, "first") as first:
+        task = task_of(first)
+        assert (task.begin, task.end) == (0, SHARDS)
+        run.start("second")
+        run.lose("first")
+        result = run.finish()
+    assert result.weights_digest == undisturbed.weights_digest
+
+
+def test_a_cancelled_run_stops_and_writes_no_weights(plan: TrainingPlan) -> None:
+    with running(plan, "w", "slow") as run, played(run, "slow") as slow:
+        run.start("w")
+        task_of(slow)
+        run.cancel()
+        assert run.reports()[-1].WhichOneof("kind") == "cancelled"
+        assert_stopped(slow)
+        run.workers[0].end()
+    assert not plan.weights_path.parent.exists()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_run_that_diverges_fails_at_the_step_and_writes_no_weights(plan: TrainingPlan) -> None:
+    with running(dataclasses.replace(plan, rule=SGD(1e30)), "w0", "w1") as run:
+        run.start("w0")
+        run.start("w1")
+        message = run.fail()
+        for worker in run.workers:
+            worker.end()
+    assert "step 2: the gradient or loss is NaN or infinite" in message
+    assert "smaller learning rate" in message
+    assert not plan.weights_path.parent.exists()
+
+
+@pytest.mark.parametrize("place", ["gradient", "loss"])
+def test_one_value_that_is_not_finite_fails_the_step(plan: TrainingPlan, place: str) -> None:
+    with running(plan, "w", "sick") as run, played(run, "sick") as sick:
+        run.start("w")
+        task = task_of(sick)
+        sick.sums[:] = 0
+        losses = [1.0] * (task.end - task.begin)
+        if place == "gradient":
+            sick.sums[0, 77] = np.nan
+        else:
+            losses[-1] = np.inf
+        answer = work_pb2.Answer(round=task.round, begin=task.begin, end=task.end, losses=losses)
+        sick.answer(answer, 1)
+        assert run.fail().startswith("step 1: the gradient or loss is NaN or infinite")
+        assert_stopped(sick)
+        run.workers[0].end()
+
+
+def test_losses_are_summed_exactly(plan: TrainingPlan) -> None:
+    with running(dataclasses.replace(plan, steps=1), "w") as run, played(run, "w") as played_worker:
+        losses = [1e16, 1.0, 1.0, -1e16]
+        # One step, one chunk of test rows, three chunks of training rows.
+        for units in (SHARDS, 1, 3):
+            task = task_of(played_worker)
+            assert (task.begin, task.end) == (0, units)
+            answer = work_pb2.Answer(round=task.round, end=units, losses=losses, rows=BATCH)
+            played_worker.answer(answer, 1)
+            losses = [0.0] * 3
+        reports = run.reports()
+    epochs = [report.epoch for report in reports if report.WhichOneof("kind") == "epoch"]
+    assert epochs[0].e_in == 2 / BATCH
+
+
+@dataclass(frozen=True)
+class Vanishing:
+    """A data file that is gone between a worker's look at its headers and its reading."""
+
+    path: Path
+
+    def describe(self) -> Description:
+        return Npz(self.path).describe()
+
+    def load(self) -> Dataset:
+        self.path.unlink()
+        return Npz(self.path).load()
+
+
+def test_a_worker_that_cannot_read_its_data_fails_the_run(
+    plan: TrainingPlan, tmp_path: Path
+) -> None:
+    path = tmp_path / "data.npz"
+    x, y = np.ones((4, 3), np.float32), np.array([0, 1, 0, 1])
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    job = dataclasses.replace(plan.job, source=Vanishing(path), batch_size=2, shards=2)
+    with running(dataclasses.replace(plan, job=job), "w") as run:
+        run.start("w")
+        message = run.fail()
+        with pytest.raises(DatasetError):
+            run.workers[0].end()
+    assert message.startswith("w failed: DatasetError: ")
+    assert str(path) in message
+    assert not plan.weights_path.parent.exists()
+
+
+def test_memory_that_cannot_be_shared_fails_the_run(plan: TrainingPlan) -> None:
+    with running(plan, "w") as run:
+        size = network().size + 1
+        with Link(run.address, "w", size, sums_needed(SHARDS), "memory") as link:
+            link.join()
+            assert run.fail() == "w cannot share memory: w has a network of another size"
+
+
+def test_weights_that_cannot_be_written_fail_the_run(plan: TrainingPlan, tmp_path: Path) -> None:
+    path = tmp_path / "taken"
+    path.mkdir()
+    with running(dataclasses.replace(plan, steps=1, weights_path=path), "w") as run:
+        run.start("w")
+        message = run.fail()
+        run.workers[0].end()
+    assert message.startswith(f"the weights cannot be written to {path}: ")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+# The digest and the file.
+
+
+def test_the_digest_depends_on_values_names_and_shapes() -> None:
+    flat = np.arange(14, dtype=np.float32)
+    networks = [
+        Network((Affine(2),), (6,)),
+        Network((Affine(7),), (1,)),
+        Network((Flatten(), Affine(2)), (6,)),
+    ]
+    assert {net.size for net in networks} == {14}
+    found = {digest(net, flat) for net in networks}
+    changed = flat.copy()
+    changed[13] = np.nextafter(changed[13], np.float32(99))
+    found.add(digest(networks[0], changed))
+    assert len(found) == 4
+    assert digest(networks[0], flat.copy()) == digest(networks[0], flat)
+
+
+def test_the_digest_is_sha256_of_layout_and_bytes() -> None:
+    net = Network((Affine(2),), (3,))
+    flat = np.arange(8, dtype=np.float32)
+    layout = json.dumps([["0.W", [2, 3]], ["0.b", [2]]], separators=(",", ":"))
+    expected = hashlib.sha256(layout.encode() + flat.astype("<f4").tobytes()).hexdigest()
+    assert digest(net, flat) == expected
+
+
+def test_weights_replace_those_that_were_there(tmp_path: Path) -> None:
+    net = Network((Affine(2),), (3,))
+    path = tmp_path / "a" / "b" / "w.safetensors"
+    for start in (0, 5):
+        flat = np.arange(start, start + 8, dtype=np.float32)
+        write_weights(path, net, flat, {"key": "value"})
+        found = load_file(path)
+        np.testing.assert_array_equal(found["0.W"], flat[:6].reshape(2, 3))
+        np.testing.assert_array_equal(found["0.b"], flat[6:])
+    assert [entry.name for entry in path.parent.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize("at", ["os.fsync", "pathlib.Path.replace"])
+def test_a_write_that_fails_leaves_the_old_weights_whole(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Network((Affine(2),), (3,))
+    path = tmp_path / "w.safetensors"
+    write_weights(path, net, np.zeros(8, np.float32), {})
+    before = path.read_bytes()
+    failed: list[str] = []
+
+    def full(*args: object) -> None:
+        failed.append(at)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(at, full)
+        with pytest.raises(OSError, match="No space left"):
+            write_weights(path, net, np.ones(8, np.float32), {})
+    assert failed
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]

@@ -1,0 +1,386 @@
+"""Specifications: every mistake is named, by its field and in one sentence."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from layers import LAYERS, LOSSES
+from trainer.spec.parse import check_against_data, parse
+from trainer.spec.run_spec import Workers
+from trainer.spec.violations import InvalidSpecError
+from trainer.update_rules import UPDATE_RULES
+from trainer.v1 import run_pb2
+from workers.datasets import DATASETS
+
+LIMIT = 8
+ABSENT = object()
+
+LAYER_TYPES = "affine, affine_relu, flatten, relu"
+NOT_A_FIELD = "is not a field of a specification here; check its spelling"
+
+
+def changed(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The document with other values, by path: ``train__epochs=3``; ABSENT takes a field away."""
+    for path, value in changes.items():
+        *outer, last = path.split("__")
+        table = document
+        for name in outer:
+            table = table[name]
+        if value is ABSENT:
+            del table[last]
+        else:
+            table[last] = value
+    return document
+
+
+def violations(document: Any) -> list[str]:
+    """Everything that is wrong with a specification, on a service with 8 workers at most."""
+    with pytest.raises(InvalidSpecError) as caught:
+        check_against_data(parse(document), LIMIT)
+    assert str(caught.value) == "\n".join(map(str, caught.value.violations))
+    return [str(violation) for violation in caught.value.violations]
+
+
+def affine(units: Any) -> list[dict[str, Any]]:
+    return [{"type": "affine", "units": units}]
+
+
+ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
+    # The run itself.
+    ({"name": ABSENT}, "name: is required"),
+    ({"name": ""}, "name: must not be empty"),
+    ({"name": 3}, "name: must be a text, got 3"),
+    ({"name": "two\nlines"}, "name: must not have control characters"),
+    ({"name": "x" * 201}, "name: must have at most 200 characters, got 201"),
+    ({"seed": "7"}, "seed: must be a whole number, got '7'"),
+    ({"seed": 1.5}, "seed: must be a whole number, got 1.5"),
+    ({"seed": True}, "seed: must be a whole number, got True"),
+    ({"seed": -1}, "seed: must be ≥ 0, got -1"),
+    ({"seed": 2**63}, f"seed: must be ≤ {2**63 - 1}, got {2**63}"),
+    ({"sead": 7}, f"sead: {NOT_A_FIELD}"),
+    # Data.
+    ({"data": ABSENT}, "data: is required"),
+    ({"data": {}}, "data.type: must be one of: digits, idx, npz; got None"),
+    ({"data__type": "mnist"}, "data.type: must be one of: digits, idx, npz; got 'mnist'"),
+    ({"data__path": "/x"}, f"data.path: {NOT_A_FIELD}"),
+    ({"data": {"type": "idx"}}, "data.path: is required"),
+    (
+        {"data": {"type": "npz", "path": "digits.npz"}},
+        "data.path: must be absolute here, got 'digits.npz'",
+    ),
+    (
+        {"data": {"type": "idx", "path": "/nowhere"}},
+        "data.path: '/nowhere' cannot be read (No such file or directory); "
+        "check the path and its permissions.",
+    ),
+    (
+        {"data": {"type": "npz", "path": "/nowhere.npz"}},
+        "data.path: '/nowhere.npz' cannot be read (No such file or directory); "
+        "check the path and its permissions.",
+    ),
+    # Model.
+    ({"model": ABSENT}, "model: is required"),
+    ({"model": 3}, "model: must be a table of fields, got 3"),
+    ({"model__layers": []}, "model.layers: needs at least 1 element(s), got []"),
+    ({"model__layers": "affine"}, "model.layers: must be a list, got 'affine'"),
+    (
+        {"model__layers": [{"type": "relu"}] * 1001},
+        "model.layers: must have at most 1000 elements",
+    ),
+    (
+        {"model__layers": [{"type": "relu"}, {"type": "affin"}]},
+        f"model.layers[1].type: must be one of: {LAYER_TYPES}; got 'affin'",
+    ),
+    ({"model__layers": [{}]}, f"model.layers[0].type: must be one of: {LAYER_TYPES}; got None"),
+    ({"model__layers": [7]}, f"model.layers[0].type: must be one of: {LAYER_TYPES}; got 7"),
+    ({"model__layers": [{"type": "affine"}]}, "model.layers[0].units: is required"),
+    ({"model__layers": affine("9")}, "model.layers[0].units: must be a whole number, got '9'"),
+    ({"model__layers": affine(0)}, "model.layers[0].units: must be ≥ 1, got 0"),
+    ({"model__layers": affine(-4)}, "model.layers[0].units: must be ≥ 1, got -4"),
+    (
+        {"model__layers": affine(2**31)},
+        f"model.layers[0].units: must be ≤ {2**31 - 1}, got {2**31}",
+    ),
+    (
+        {"model__layers": [{"type": "flatten", "units": 3}]},
+        f"model.layers[0].units: {NOT_A_FIELD}",
+    ),
+    (
+        {"model__layers": affine(2**31 - 1) + affine(10)},
+        "model.layers: 161,061,273,535 parameters; at most 2,147,483,647",
+    ),
+    (
+        {"model__layers": affine(9)},
+        "model.loss: cross_entropy needs scores of shape (10,), one a class of the data, "
+        "but the last layer gives (9,)",
+    ),
+    ({"model__loss": ABSENT}, "model.loss: is required"),
+    ({"model__loss": "mse"}, "model.loss: must be one of: cross_entropy, squared_error; got 'mse'"),
+    (
+        {"model__loss": "squared_error"},
+        "model.loss: squared_error needs vectors as targets, the data has class numbers",
+    ),
+    # Training.
+    ({"train": ABSENT}, "train: is required"),
+    ({"train__epochs": 0}, "train.epochs: must be ≥ 1, got 0"),
+    ({"train__epochs": "2"}, "train.epochs: must be a whole number, got '2'"),
+    ({"train__steps": 10}, "train: needs either epochs or steps, and not both"),
+    ({"train__epochs": ABSENT}, "train: needs either epochs or steps, and not both"),
+    ({"train__batch_size": ABSENT}, "train.batch_size: is required"),
+    ({"train__batch_size": 0}, "train.batch_size: must be ≥ 1, got 0"),
+    ({"train__batch_size": 64.0}, "train.batch_size: must be a whole number, got 64.0"),
+    (
+        {"train__batch_size": 1438},
+        "train.batch_size: must be at most the 1437 training rows, got 1438; "
+        'use "full" for all of them',
+    ),
+    ({"train__shards": 1025}, "train.shards: must be ≤ 1024, got 1025"),
+    ({"train__shards": 65}, "train.shards: must be at most the batch's 64 rows, got 65"),
+    (
+        {"train__update__rule": "adam"},
+        "train.update.rule: must be one of: momentum, sgd; got 'adam'",
+    ),
+    ({"train__update__learning_rate": ABSENT}, "train.update.learning_rate: is required"),
+    (
+        {"train__update__learning_rate": math.nan},
+        "train.update.learning_rate: must be a finite number > 0, got nan",
+    ),
+    (
+        {"train__update__learning_rate": math.inf},
+        "train.update.learning_rate: must be a finite number > 0, got inf",
+    ),
+    (
+        {"train__update__learning_rate": -0.1},
+        "train.update.learning_rate: must be a finite number > 0, got -0.1",
+    ),
+    (
+        {"train__update__learning_rate": "0.1"},
+        "train.update.learning_rate: must be a number, got '0.1'",
+    ),
+    (
+        {"train__update__momentum": 1.0},
+        "train.update.momentum: must be in [0, 1), got 1.0",
+    ),
+    ({"train__update__rule": "sgd"}, f"train.update.momentum: {NOT_A_FIELD}"),
+    # Workers.
+    ({"workers__count": 0}, "workers.count: must be ≥ 1, got 0"),
+    (
+        {"workers__count": 5},
+        "workers.count: must be at most the 4 shards of a batch, got 5; "
+        "raise train.shards or ask for fewer workers",
+    ),
+    (
+        {"workers__count": 9, "train__shards": 16},
+        "workers.count: must be at most 8 here, got 9; "
+        "ask for fewer workers or use a larger cluster",
+    ),
+    (
+        {"workers__vectors": "shm"},
+        "workers.vectors: must be 'auto', 'memory' or 'frames', got 'shm'",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), ONE_MISTAKE, ids=[text for _, text in ONE_MISTAKE]
+)
+def test_a_mistake_is_named_by_its_field_and_one_sentence(
+    document: dict[str, Any], changes: dict[str, Any], expected: str
+) -> None:
+    assert violations(changed(document, **changes)) == [expected]
+
+
+@pytest.mark.parametrize("content", [3, "digits", None, []])
+def test_a_document_that_is_no_table_is_refused(content: Any) -> None:
+    assert violations(content) == [f"must be a table of fields, got {content!r}"]
+
+
+def test_an_empty_document_lacks_every_required_table() -> None:
+    assert violations({}) == [
+        "name: is required",
+        "data: is required",
+        "model: is required",
+        "train: is required",
+    ]
+
+
+def test_mistakes_that_need_no_data_are_all_found_at_once(document: dict[str, Any]) -> None:
+    layers = [{"type": "affine", "units": 0}, {"type": "nope"}, {"type": "affine"}]
+    update = {"rule": "momentum", "learning_rate": math.nan, "momentum": 2}
+    assert violations(
+        changed(
+            document,
+            seed=-1,
+            model__layers=layers,
+            train__batch_size=0,
+            train__update=update,
+            workers__count=0,
+            color="red",
+        )
+    ) == [
+        "seed: must be ≥ 0, got -1",
+        "model.layers[0].units: must be ≥ 1, got 0",
+        f"model.layers[1].type: must be one of: {LAYER_TYPES}; got 'nope'",
+        "model.layers[2].units: is required",
+        "train.batch_size: must be ≥ 1, got 0",
+        "train.update.learning_rate: must be a finite number > 0, got nan",
+        "train.update.momentum: must be in [0, 1), got 2.0",
+        "workers.count: must be ≥ 1, got 0",
+        f"color: {NOT_A_FIELD}",
+    ]
+
+
+def test_mistakes_that_show_only_beside_the_data_are_all_found_at_once(
+    document: dict[str, Any],
+) -> None:
+    assert violations(
+        changed(document, model__layers=affine(3), train__batch_size=2000, workers__count=20)
+    ) == [
+        "model.loss: cross_entropy needs scores of shape (10,), one a class of the data, "
+        "but the last layer gives (3,)",
+        "train.batch_size: must be at most the 1437 training rows, got 2000; "
+        'use "full" for all of them',
+        "workers.count: must be at most the 4 shards of a batch, got 20; "
+        "raise train.shards or ask for fewer workers",
+        "workers.count: must be at most 8 here, got 20; "
+        "ask for fewer workers or use a larger cluster",
+    ]
+
+
+def test_a_network_without_parameters_has_nothing_to_train(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    classes = np.arange(4)
+    x = np.zeros((4, 4), np.float32)
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=classes, x_test=x, y_test=classes)
+    found = violations(
+        changed(
+            document,
+            data={"type": "npz", "path": str(tmp_path / "x.npz")},
+            model__layers=[{"type": "relu"}],
+            train__batch_size=4,
+        )
+    )
+    assert found == ["model.layers: no layer has parameters, so there is nothing to train"]
+
+
+def test_cross_entropy_is_refused_where_targets_are_vectors(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    x, y = np.zeros((8, 4), np.float32), np.zeros((8, 10), np.float32)
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    data = {"type": "npz", "path": str(tmp_path / "x.npz")}
+    assert violations(changed(document, data=data, train__batch_size=8)) == [
+        "model.loss: cross_entropy needs class numbers as targets, the data has vectors"
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"seed": ABSENT},
+        {"workers": ABSENT},
+        {"train__shards": ABSENT},
+        {"train__epochs": ABSENT, "train__steps": 1},
+        {"train__batch_size": "full"},
+        {"train__batch_size": 1437},
+        {"train__update__momentum": ABSENT},
+        {"train__update__learning_rate": 1},
+        {"workers__count": 4},
+    ],
+    ids=str,
+)
+def test_what_has_no_mistake_is_accepted(document: dict[str, Any], changes: dict[str, Any]) -> None:
+    assert check_against_data(parse(changed(document, **changes)), LIMIT).train_rows == 1437
+
+
+def test_without_a_known_limit_the_shards_alone_bound_the_workers(
+    document: dict[str, Any],
+) -> None:
+    spec = parse(changed(document, workers__count=64, train__shards=64))
+    assert check_against_data(spec, None)
+
+
+def test_a_path_of_a_wrong_type_is_one_mistake(document: dict[str, Any]) -> None:
+    data = {"type": "npz", "path": 3}
+    assert violations(changed(document, data=data)) == ["data.path: must be a text, got 3"]
+
+
+@pytest.mark.parametrize("name", ["int", "a[0]"])
+def test_an_unknown_field_of_any_name_is_named(document: dict[str, Any], name: str) -> None:
+    assert violations(changed(document, **{name: 1})) == [f"{name}: {NOT_A_FIELD}"]
+
+
+def test_a_value_nested_very_deeply_is_a_mistake_and_no_crash(document: dict[str, Any]) -> None:
+    value: Any = 1
+    for _ in range(10_000):
+        value = [value]
+    assert len(violations(changed(document, seed=value))) == 1
+
+
+# --- tables and messages ------------------------------------------------------------------------
+
+TABLES: list[tuple[str, Mapping[str, Any], Descriptor, str]] = [
+    ("LAYERS", LAYERS, run_pb2.Layer.DESCRIPTOR, "type"),
+    ("UPDATE_RULES", UPDATE_RULES, run_pb2.Update.DESCRIPTOR, "rule"),
+    ("DATASETS", DATASETS, run_pb2.Data.DESCRIPTOR, "type"),
+]
+BLOCKS = [
+    pytest.param(block, message.oneofs_by_name[key], name, id=f"{table}.{name}")
+    for table, rows, message, key in TABLES
+    for name, block in rows.items()
+]
+WIRE_TYPES = {
+    int: FieldDescriptor.TYPE_INT64,
+    float: FieldDescriptor.TYPE_DOUBLE,
+    bool: FieldDescriptor.TYPE_BOOL,
+    str: FieldDescriptor.TYPE_STRING,
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "key"), [row[1:] for row in TABLES], ids=[row[0] for row in TABLES]
+)
+def test_a_table_and_its_message_name_the_same_blocks(
+    table: Mapping[str, Any], message: Descriptor, key: str
+) -> None:
+    assert {field.name for field in message.oneofs_by_name[key].fields} == set(table)
+
+
+@pytest.mark.parametrize(("block", "oneof", "name"), BLOCKS)
+def test_a_block_and_its_message_have_the_same_fields(block: Any, oneof: Any, name: str) -> None:
+    [member] = [field for field in oneof.fields if field.name == name]
+    message = member.message_type
+    hints = get_type_hints(block)
+    assert {field.name for field in message.fields} == {field.name for field in fields(block)}
+    for field in fields(block):
+        hint = hints[field.name]
+        kind = get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+        on_the_wire = message.fields_by_name[field.name]
+        assert on_the_wire.type == WIRE_TYPES[kind]
+        # A number of 0 must be told apart from none; an empty path is wrong either way.
+        assert on_the_wire.has_presence or (kind is str and field.default is MISSING)
+
+
+def enum_names(enum: Any, prefix: str) -> set[str]:
+    names = set(enum.keys()) - {f"{prefix}UNSPECIFIED"}
+    return {name.removeprefix(prefix).lower() for name in names}
+
+
+def test_every_loss_has_an_enum_value() -> None:
+    assert enum_names(run_pb2.Loss, "LOSS_") == set(LOSSES)
+
+
+def test_every_way_of_vectors_has_an_enum_value() -> None:
+    ways = get_args(Workers.model_fields["vectors"].annotation)
+    assert enum_names(run_pb2.Vectors, "VECTORS_") == set(ways)
