@@ -26,6 +26,8 @@ from trainer.service.store import Store
 from trainer.v1 import run_pb2
 
 SUMGRAD = Path(sys.executable).with_name("sumgrad")
+MNIST_MLP = ROOT / "examples" / "mnist-mlp.toml"
+MNIST = ROOT.parent / "shared" / "data" / "mnist"
 DIGITS = str(ROOT / "examples" / "digits.toml")
 SECONDS = 60.0
 """Bound of every wait."""
@@ -263,6 +265,13 @@ def test_the_weights_are_the_same_at_any_number_of_workers_and_by_either_channel
 
 def test_the_digits_are_learned(trained: dict[str, dict[str, Any]]) -> None:
     assert min(run["accuracy"] for run in trained.values()) >= 0.97
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason=f"the full MNIST is not at {MNIST}")
+def test_mnist_is_learned_within_five_epochs(serve: Serve) -> None:
+    run = serve.json("run", str(MNIST_MLP), "--set", f"data.path={MNIST}")
+    assert (run["epochs"], run["workers"]) == (5, 2)
+    assert run["accuracy"] >= 0.975
 
 
 def test_the_weights_lie_where_the_run_says(
