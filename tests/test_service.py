@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ from trainer.service import run_manager
 from trainer.service.launcher import JobState, Launch
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
-from trainer.service.store import Store
+from trainer.service.store import Store, StoredRun
 from trainer.spec.parse import parse
 from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_message
@@ -426,6 +427,23 @@ def test_an_error_that_nobody_foresaw_does_not_stop_the_queue(
     service.client.submit(document, workers=1)
     following = service.client.submit(document, workers=1)
     assert service.launcher.next_launch().run_id == following.id
+
+
+def test_a_store_that_fails_for_a_while_does_not_stop_the_queue(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working, failed = Store.open_runs, threading.Event()
+
+    def open_runs(store: Store) -> list[StoredRun]:
+        if failed.is_set():
+            return working(store)
+        failed.set()
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Store, "open_runs", open_runs)
+    assert failed.wait(30)
+    submitted = service.client.submit(document)
+    assert service.launcher.next_launch().run_id == submitted.id
 
 
 def test_a_run_whose_runner_died_fails_with_its_last_words(

@@ -165,10 +165,9 @@ class RunManager:
 
     async def _wait_for_event(self, run_id: str, after: int) -> None:
         """Wait until there may be a later event; a run of another service is looked up again."""
-        async with self._changed:
-            changed = self._changed.wait_for(lambda: self._sequences.get(run_id, 0) > after)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed, LOOK_UP_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_UP_SECONDS), self._changed:
+                await self._changed.wait_for(lambda: self._sequences.get(run_id, 0) > after)
 
     # What runners report.
 
@@ -227,13 +226,21 @@ class RunManager:
     async def _look_after_runs(self) -> None:
         while True:
             self._wake.clear()
-            runs = await self._mine()
-            await self._launch_what_fits(runs)
-            for stored in runs:
-                if stored.run.state in history.ACTIVE:
-                    await self._look_after(stored)
+            try:
+                await self._look_once()
+            except Exception:  # a full disk, say: the runs are looked after again when it is over
+                _LOG.exception("runs could not be looked after; trying again")
+            # Not asyncio.wait_for: in Python 3.11 it can swallow the cancellation that ends this.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_UP_SECONDS)
+                async with asyncio.timeout(LOOK_UP_SECONDS):
+                    await self._wake.wait()
+
+    async def _look_once(self) -> None:
+        runs = await self._mine()
+        await self._launch_what_fits(runs)
+        for stored in runs:
+            if stored.run.state in history.ACTIVE:
+                await self._look_after(stored)
 
     async def _launch_what_fits(self, runs: Sequence[StoredRun]) -> None:
         def workers(stored: StoredRun) -> int:
