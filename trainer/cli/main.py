@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trainer.cli.background import in_background
 from trainer.cli.exit_codes import ExitCode, of_run
 from trainer.cli.follow import follow
 from trainer.cli.show import document, print_json, print_summary, print_table, state_name
@@ -135,7 +136,7 @@ def _run_to_end(client: Client, content: dict[str, Any]) -> run_pb2.Run:
         _say("cancelling the run")
         with contextlib.suppress(ClientError):
             client.cancel(submitted.id)
-            _say(f"{submitted.id} is {state_name(client.wait(submitted.id).state)}")
+            _say(f"{submitted.id} is {state_name(_wait(client, submitted.id).state)}")
         raise
     return client.get(submitted.id)
 
@@ -220,11 +221,18 @@ def cancel(run_id: RunId, json: Json = False, address: Address = None) -> None:
     """Stop a run, and wait until it has stopped."""
     with Client(_checked(address)) as client:
         client.cancel(run_id)
-        ended = client.wait(run_id)
+        ended = _wait(client, run_id)
     if json:
         print_json(document(ended))
     else:
         print_summary(ended)
+
+
+def _wait(client: Client, run_id: str) -> run_pb2.Run:
+    """The run when it has ended."""
+    for _ in in_background(client.watch(run_id)):
+        pass
+    return client.get(run_id)
 
 
 def _checked(address: str | None) -> str:
