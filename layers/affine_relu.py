@@ -7,18 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from layers.affine import Affine
-from layers.layer import Array, Backward, Params
+from layers.arrays import Array, Params, Shape
+from layers.context import EVALUATION, Context
+from layers.layer import Backward, Operations
+from layers.relu import masked
 
 
 @dataclass(frozen=True)
 class AffineReLU(Affine):
     """The same map as Affine followed by ReLU, with one array less in memory."""
 
-    def forward(self, params: Params, x: Array) -> tuple[Array, Backward]:
-        y, affine_backward = super().forward(params, x)
+    def operations(self, input_shape: Shape) -> Operations:
+        forward, backward = super().operations(input_shape)
+        return Operations(forward + self.units, backward + self.units)
+
+    def forward(
+        self, params: Params, x: Array, context: Context = EVALUATION
+    ) -> tuple[Array, Backward]:
+        y, affine_backward = super().forward(params, x, context)
         np.maximum(y, 0, out=y)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
-            return affine_backward(dy * (y > 0), grads, input_gradient)
+            return affine_backward(masked(dy, y, context), grads, input_gradient)
 
         return y, backward

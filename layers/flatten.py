@@ -7,21 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layers.layer import Array, Backward, Params, Shape, Shapes
+from layers.affine import as_rows
+from layers.arrays import Array, Params, Shape
+from layers.context import EVALUATION, Context
+from layers.layer import Backward, Operations, Shapes
 
 
 @dataclass(frozen=True)
 class Flatten:
-    """Read each sample as a vector, in row-major order. No parameters, no copy."""
+    """Read each sample as a vector, in row-major order. No parameters; a copy only if need be."""
 
     def shapes(self, input_shape: Shape) -> Shapes:
         return Shapes({}, (math.prod(input_shape),))
 
+    def operations(self, input_shape: Shape) -> Operations:
+        return Operations(0, 0)
+
     def init(self, rng: np.random.Generator, params: Params) -> None:
         pass
 
-    def forward(self, params: Params, x: Array) -> tuple[Array, Backward]:
+    def forward(
+        self, params: Params, x: Array, context: Context = EVALUATION
+    ) -> tuple[Array, Backward]:
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
             return dy.reshape(x.shape) if input_gradient else None
 
-        return x.reshape(len(x), -1), backward
+        return as_rows(x, context), backward

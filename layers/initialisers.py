@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from layers.layer import Array
+from layers.arrays import Array
 
 
 def he(rng: np.random.Generator, W: Array, fan_in: int) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Shape = tuple[int, ...]
-Params = dict[str, Array]
+from layers.arrays import Array, Params, Shape
+from layers.context import EVALUATION, Context
 
 
 class Shapes(NamedTuple):
@@ -17,6 +15,16 @@ class Shapes(NamedTuple):
 
     params: dict[str, Shape]
     output: Shape
+
+
+class Operations(NamedTuple):
+    """Floating-point operations on one sample; a multiplication with its addition is two.
+
+    Backward includes δX. Comparisons and transcendental functions count as one each.
+    """
+
+    forward: int
+    backward: int
 
 
 class Backward(Protocol):
@@ -50,10 +58,19 @@ class Layer(Protocol):
         """
         ...
 
+    def operations(self, input_shape: Shape) -> Operations:
+        """The work on one sample, for an input shape that fits."""
+        ...
+
     def init(self, rng: np.random.Generator, params: Params) -> None:
         """Fill ``params``, arrays of the shapes that ``shapes`` gives, with initial values."""
         ...
 
-    def forward(self, params: Params, x: Array) -> tuple[Array, Backward]:
-        """Y for a batch X (rows are samples), and the function that goes back."""
+    def forward(
+        self, params: Params, x: Array, context: Context = EVALUATION
+    ) -> tuple[Array, Backward]:
+        """Y for a batch X (rows are samples), and the function that goes back.
+
+        With a context that has a workspace, Y and δX are valid until the context's next pass.
+        """
         ...

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from layers.arrays import Array, Params, Shape
+from layers.context import Context, Key, Workspace
 from layers.hyperparameters import ShapeError
-from layers.layer import Array, Layer, Params, Shape, Shapes
+from layers.layer import Layer, Shapes
 
 INIT_STREAM = 0
 """The first part of the key of every stream of initial weights."""
@@ -104,13 +106,21 @@ class Network:
         return flat
 
     def forward(
-        self, params: list[Params], x: Array
+        self,
+        params: list[Params],
+        x: Array,
+        key: Key | None = None,
+        workspace: Workspace | None = None,
     ) -> tuple[Array, Callable[[Array, list[Params]], None]]:
         """Scores of a batch, and the function that goes back through all layers.
 
         Args:
             params: ``views`` of the weights.
             x: (rows, *input_shape).
+            key: when training, the numbers that random draws follow from, such as (seed, step,
+                shard); layer i draws with (*key, i). None evaluates: nothing is random.
+            workspace: memory that this pass may use; the scores lie there too. None makes new
+                arrays.
 
         Returns:
             The scores (rows, *output_shape), and ``backward(ds, grads)``, which takes the
@@ -118,8 +128,9 @@ class Network:
             ``views`` of a vector of the caller's.
         """
         backwards = []
-        for layer, own in zip(self.layers, params, strict=True):
-            x, layer_backward = layer.forward(own, x)
+        for index, (layer, own) in enumerate(zip(self.layers, params, strict=True)):
+            context = Context(None if key is None else (*key, index), workspace, index)
+            x, layer_backward = layer.forward(own, x, context)
             backwards.append(layer_backward)
         # Below the first layer with parameters nobody needs δX.
         first = self.slots[0].layer if self.slots else len(self.layers)

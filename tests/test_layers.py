@@ -11,7 +11,7 @@ import pytest
 from gradient_check import KINK_DISTANCE, Array, assert_gradient
 
 from layers import LAYERS, Affine, AffineReLU, Flatten, InvalidHyperparameterError, Layer, ReLU
-from layers.layer import Params, Shape
+from layers.arrays import Params, Shape
 
 ROWS = 5
 

@@ -11,7 +11,7 @@ import pytest
 from gradient_check import Array, assert_gradient
 
 from layers import LOSSES, Loss, ShapeError, Targets
-from layers.layer import Shape
+from layers.arrays import Shape
 from layers.losses import CrossEntropy, SquaredError
 
 ROWS = 5

@@ -19,8 +19,9 @@ from layers import (
     ReLU,
     ShapeError,
 )
+from layers.arrays import Shape
 from layers.hyperparameters import above, at_least, require, within
-from layers.layer import Shape, Shapes
+from layers.layer import Shapes
 from layers.losses import CrossEntropy, SquaredError
 from layers.network import Slot
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from layers.layer import Array
+from layers.arrays import Array
+from layers.context import Key, Workspace
 from workers.channel import Link, ServerAddress, Vectors
 from workers.datasets import Dataset, Split
 from workers.job import Job
@@ -54,6 +55,8 @@ class Worker:
         self._weights = self._network.views(weights)
         self._sums = sums
         self._gradients = [self._network.views(row) for row in sums]
+        self._seed = job.seed
+        self._workspace = Workspace()
         self._gathered: tuple[tuple[int, int, int], list[Batch]] | None = None
 
     def compute(self, task: work_pb2.Task) -> tuple[work_pb2.Answer, int]:
@@ -65,7 +68,7 @@ class Worker:
         else:
             vectors = 0
             for x, y in self._chunks(task):
-                scores, _ = self._network.forward(self._weights, x)
+                scores, _ = self._network.forward(self._weights, x, workspace=self._workspace)
                 self._tally(answer, self._loss.forward(scores, y)[0], scores, y)
         answer.compute_seconds = time.perf_counter() - started
         return answer, vectors
@@ -80,7 +83,8 @@ class Worker:
 
         def sum_into(row: int, node: Node) -> None:
             if node.size == 1:
-                self._shard_gradient(row, *batches[node.begin - task.begin], answer)
+                key = (self._seed, task.gradient.step, node.begin)
+                self._shard_gradient(row, key, *batches[node.begin - task.begin], answer)
                 return
             sum_into(row, node.left)
             sum_into(row + 1, node.right)
@@ -91,12 +95,14 @@ class Worker:
             sum_into(row, node)
         return len(nodes)
 
-    def _shard_gradient(self, row: int, x: Array, y: Array, answer: work_pb2.Answer) -> None:
+    def _shard_gradient(
+        self, row: int, key: Key, x: Array, y: Array, answer: work_pb2.Answer
+    ) -> None:
         if len(x) == 0:
             self._sums[row] = 0
             answer.losses.append(0.0)
             return
-        scores, backward = self._network.forward(self._weights, x)
+        scores, backward = self._network.forward(self._weights, x, key, self._workspace)
         loss, dscores = self._loss.forward(scores, y)
         self._tally(answer, loss, scores, y)
         backward(dscores, self._gradients[row])

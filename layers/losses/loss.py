@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from layers.layer import Array, Shape
+from layers.arrays import Array, Shape
 
 
 class Targets(NamedTuple):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from layers.arrays import Array, Shape
 from layers.hyperparameters import ShapeError
-from layers.layer import Array, Shape
 from layers.losses.loss import Targets
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from layers.layer import Array
+from layers.arrays import Array
 from workers.channel import (
     LINGER_MS,
     ServerAddress,

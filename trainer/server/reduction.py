@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from layers.layer import Array
+from layers.arrays import Array
 from trainer.update_rules import State, UpdateRule
 from workers.tree import Node, additions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from layers.layer import Array
+from layers.arrays import Array
 from workers.tree import Node
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from layers import Network
-from layers.layer import Array
+from layers.arrays import Array
 
 
 def tensors(network: Network, flat: Array) -> dict[str, Array]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from layers.arrays import Array
 from layers.hyperparameters import above, require, within
-from layers.layer import Array
 from trainer.update_rules.update_rule import State
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layers.arrays import Array
 from layers.hyperparameters import above, require
-from layers.layer import Array
 from trainer.update_rules.update_rule import State
 
 

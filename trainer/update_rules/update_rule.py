@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from layers.layer import Array
+from layers.arrays import Array
 
 State = dict[str, Array]
 

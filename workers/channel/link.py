@@ -7,7 +7,7 @@ from types import TracebackType
 import numpy as np
 import zmq
 
-from layers.layer import Array
+from layers.arrays import Array
 from workers.channel.address import ServerAddress, Vectors
 from workers.channel.memory import SharedVectors
 from workers.v1 import work_pb2

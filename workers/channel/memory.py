@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from layers.layer import Array
+from layers.arrays import Array
 from workers.v1 import work_pb2
 
 

@@ -1,0 +1,80 @@
+"""What a pass may use besides its inputs: the key of its random numbers, and memory.
+
+A layer never allocates a large array by itself. It asks its context for one, and whoever runs
+the passes decides whether that is new memory or memory of the pass before.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from layers.arrays import Array, Shape
+
+ALIGNMENT = 64
+"""Bytes; a cache line, and the widest vector registers."""
+
+Key = tuple[int, ...]
+
+
+class Workspace:
+    """Memory for passes that follow one another; each name holds one array at a time.
+
+    An array is valid until its name is asked for again, so a pass, forward and backward, must be
+    over before the next one begins. Memory grows to the largest array that a name has held.
+    """
+
+    def __init__(self) -> None:
+        self._memory: dict[tuple[int, str], Array] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(memory.nbytes for memory in self._memory.values())
+
+    def empty(self, owner: int, name: str, shape: Shape, dtype: DTypeLike) -> Array:
+        """An uninitialised array in the memory of (owner, name)."""
+        dtype = np.dtype(dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        memory = self._memory.get((owner, name))
+        if memory is None or memory.nbytes < nbytes:
+            memory = self._memory[owner, name] = _aligned(nbytes)
+        return memory[:nbytes].view(dtype).reshape(shape)
+
+
+class Context:
+    """The context of one layer in one pass.
+
+    Args:
+        key: numbers that the layer's random draws follow from; None when evaluating, where
+            nothing is random.
+        workspace: where arrays come from; None makes new ones.
+        owner: the layer's number in the workspace.
+    """
+
+    __slots__ = ("_owner", "_workspace", "key")
+
+    def __init__(
+        self, key: Key | None = None, workspace: Workspace | None = None, owner: int = 0
+    ) -> None:
+        self.key = key
+        self._workspace = workspace
+        self._owner = owner
+
+    def empty(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
+        """An uninitialised array; names tell apart what one pass of the layer needs at once."""
+        if self._workspace is None:
+            return np.empty(shape, dtype)
+        return self._workspace.empty(self._owner, name, shape, dtype)
+
+
+EVALUATION = Context()
+"""Nothing is random, and every array is new."""
+
+
+def _aligned(nbytes: int) -> Array:
+    memory = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + nbytes]
