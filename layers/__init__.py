@@ -5,17 +5,25 @@ Adding a layer is one new file and one row in the table.
 
 from layers.affine import Affine
 from layers.affine_relu import AffineReLU
+from layers.convolution import Convolution
+from layers.convolution_relu import ConvolutionReLU
 from layers.flatten import Flatten
 from layers.hyperparameters import InvalidHyperparameterError, ShapeError
 from layers.layer import Layer
 from layers.losses import LOSSES, Loss, Targets
+from layers.max_pool import MaxPool
+from layers.mean_pool import MeanPool
 from layers.network import LayerShapeError, Network
 from layers.relu import ReLU
 
 LAYERS: dict[str, type[Layer]] = {
     "affine": Affine,
     "affine_relu": AffineReLU,
+    "convolution": Convolution,
+    "convolution_relu": ConvolutionReLU,
     "flatten": Flatten,
+    "max_pool": MaxPool,
+    "mean_pool": MeanPool,
     "relu": ReLU,
 }
 
@@ -24,11 +32,15 @@ __all__ = [
     "LOSSES",
     "Affine",
     "AffineReLU",
+    "Convolution",
+    "ConvolutionReLU",
     "Flatten",
     "InvalidHyperparameterError",
     "Layer",
     "LayerShapeError",
     "Loss",
+    "MaxPool",
+    "MeanPool",
     "Network",
     "ReLU",
     "ShapeError",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from layers.affine import Affine
 from layers.arrays import Array, Params, Shape
 from layers.context import EVALUATION, Context
 from layers.layer import Backward, Operations
-from layers.relu import masked
+from layers.relu import masked, rectified
 
 
 @dataclass(frozen=True)
@@ -25,9 +23,10 @@ class AffineReLU(Affine):
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
         y, affine_backward = super().forward(params, x, context)
-        np.maximum(y, 0, out=y)
+        rectified(y, out=y)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
-            return affine_backward(masked(dy, y, context), grads, input_gradient)
+            dz = masked(dy, y, context, out=context.empty("dz", y.shape, dy.dtype))
+            return affine_backward(dz, grads, input_gradient)
 
         return y, backward

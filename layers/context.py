@@ -69,6 +69,19 @@ class Context:
             return np.empty(shape, dtype)
         return self._workspace.empty(self._owner, name, shape, dtype)
 
+    def empty_like(
+        self, name: str, array: Array, shape: Shape | None = None, dtype: DTypeLike | None = None
+    ) -> Array:
+        """As ``empty``, with the order of axes in memory that ``array`` has.
+
+        Element-wise work over arrays of one order runs through memory in one direction.
+        """
+        shape = array.shape if shape is None else shape
+        dtype = array.dtype if dtype is None else dtype
+        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        memory = self.empty(name, tuple(shape[axis] for axis in order), dtype)
+        return memory.transpose(np.argsort(order))
+
 
 EVALUATION = Context()
 """Nothing is random, and every array is new."""

@@ -13,6 +13,9 @@ from typing import Any
 
 Requirement = Callable[[Any], str | None]
 
+Pair = int | tuple[int, int]
+"""One number for both axes of an image, or (vertical, horizontal)."""
+
 
 class InvalidHyperparameterError(ValueError):
     """One or more fields are out of range.
@@ -64,3 +67,16 @@ def above(bound: float) -> Requirement:
 def within(low: float, high: float) -> Requirement:
     """``low`` ≤ value < ``high``."""
     return lambda value: None if low <= value < high else f"must be in [{low}, {high}), got {value}"
+
+
+def as_pair(value: Pair) -> tuple[int, int]:
+    """(vertical, horizontal)."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def pair_at_least(bound: int) -> Requirement:
+    """Each of the two, or the one, is a count of ``bound`` or more."""
+    check = at_least(bound)
+    return lambda value: next(
+        (problem for number in as_pair(value) if (problem := check(number))), None
+    )

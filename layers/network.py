@@ -13,8 +13,9 @@ from numpy.typing import DTypeLike
 
 from layers.arrays import Array, Params, Shape
 from layers.context import Context, Key, Workspace
+from layers.fusion import Stage, fused
 from layers.hyperparameters import ShapeError
-from layers.layer import Layer, Shapes
+from layers.layer import Backward, Layer, Shapes
 
 INIT_STREAM = 0
 """The first part of the key of every stream of initial weights."""
@@ -68,6 +69,10 @@ class Network:
                 raise LayerShapeError(index, str(error)) from None
             shape = found[-1].output
         return tuple(found)
+
+    @cached_property
+    def _stages(self) -> list[Stage]:
+        return fused(self.layers)
 
     @property
     def output_shape(self) -> Shape:
@@ -127,18 +132,19 @@ class Network:
             feedback of the summed loss and writes the summed gradients into ``grads``,
             ``views`` of a vector of the caller's.
         """
-        backwards = []
-        for index, (layer, own) in enumerate(zip(self.layers, params, strict=True)):
-            context = Context(None if key is None else (*key, index), workspace, index)
-            x, layer_backward = layer.forward(own, x, context)
+        backwards: list[Backward] = []
+        for place, (layer, number) in enumerate(self._stages):
+            context = Context(None if key is None else (*key, number), workspace, place)
+            x, layer_backward = layer.forward(params[number], x, context)
             backwards.append(layer_backward)
         # Below the first layer with parameters nobody needs δX.
-        first = self.slots[0].layer if self.slots else len(self.layers)
+        with_parameters = {slot.layer for slot in self.slots}
+        places = [p for p, stage in enumerate(self._stages) if stage.number in with_parameters]
 
         def backward(ds: Array, grads: list[Params]) -> None:
             dy: Array | None = ds
-            for index in range(len(backwards) - 1, first - 1, -1):
+            for place in range(len(backwards) - 1, min(places, default=len(backwards)) - 1, -1):
                 assert dy is not None
-                dy = backwards[index](dy, grads[index], index > first)
+                dy = backwards[place](dy, grads[self._stages[place].number], place > places[0])
 
         return x, backward

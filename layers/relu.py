@@ -28,15 +28,23 @@ class ReLU:
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        y = np.maximum(x, 0, out=context.empty("y", x.shape, x.dtype))
+        y = rectified(x, context.empty_like("y", x))
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
-            return masked(dy, y, context) if input_gradient else None
+            if not input_gradient:
+                return None
+            return masked(dy, y, context, out=context.empty_like("dx", y, dtype=dy.dtype))
 
         return y, backward
 
 
-def masked(dy: Array, y: Array, context: Context) -> Array:
+def rectified(x: Array, out: Array) -> Array:
+    """max(0, X); ``out`` may be x."""
+    # Against an array of zeros it takes a third of the time that it takes against the number.
+    return np.maximum(x, np.zeros(x.shape[-2:], x.dtype), out=out)
+
+
+def masked(dy: Array, y: Array, context: Context, out: Array) -> Array:
     """δY ⊙ (Y > 0)."""
-    positive = np.greater(y, 0, out=context.empty("positive", y.shape, np.bool_))
-    return np.multiply(dy, positive, out=context.empty("masked", dy.shape, dy.dtype))
+    positive = context.empty_like("positive", y, dtype=np.bool_)
+    return np.multiply(dy, np.greater(y, 0, out=positive), out=out)

@@ -1,0 +1,162 @@
+"""Convolution over images, channels last (SPEC section 6)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from layers.arrays import Array, Params, Shape
+from layers.context import EVALUATION, Context
+from layers.correlation import Axis, Correlation, Plane, output_images, samples_at_once
+from layers.correlation.phases import Size
+from layers.hyperparameters import Pair, ShapeError, as_pair, at_least, pair_at_least, require
+from layers.initialisers import he
+from layers.layer import Backward, Operations, Shapes
+from layers.relu import masked, rectified
+
+Bias = Literal["channel", "position", "none"]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Y[u, v] = Σ_{i,j} X[u·s + i − p, v·s + j − p] K[i, j] + b; outside the image X is 0.
+
+    A sample is height × width × channels. ``kernel``, ``stride`` and ``padding`` are one number
+    for both axes or (vertical, horizontal). Parameters: K (kernel height × kernel width × input
+    channels × ``channels``), He-initialised, and zeros b: one a channel, or one a position and
+    channel (output height × output width × channels), or none.
+    """
+
+    channels: int
+    kernel: Pair
+    stride: Pair = 1
+    padding: Pair = 0
+    bias: Bias = "channel"
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "padding"):
+            object.__setattr__(self, name, as_pair(getattr(self, name)))
+        require(
+            self,
+            channels=at_least(1),
+            kernel=pair_at_least(1),
+            stride=pair_at_least(1),
+            padding=pair_at_least(0),
+        )
+
+    def plane(self, input_shape: Shape) -> Plane:
+        height, width, _ = input_shape
+        (kh, kw), (sh, sw) = as_pair(self.kernel), as_pair(self.stride)
+        ph, pw = as_pair(self.padding)
+        return Plane(Axis(height, kh, sh, ph), Axis(width, kw, sw, pw))
+
+    def shapes(self, input_shape: Shape) -> Shapes:
+        if len(input_shape) != 3:
+            raise ShapeError(
+                f"a convolution needs samples of height × width × channels, but gets {input_shape}"
+            )
+        vertical, horizontal = self.plane(input_shape)
+        if vertical.output < 1 or horizontal.output < 1:
+            raise ShapeError(
+                f"a kernel of {vertical.kernel} × {horizontal.kernel} is larger than the "
+                f"{vertical.size} × {horizontal.size} that come in, with a padding of "
+                f"{vertical.padding} and {horizontal.padding}; choose a smaller one or pad more"
+            )
+        output = (vertical.output, horizontal.output, self.channels)
+        params: dict[str, Shape] = {
+            "K": (vertical.kernel, horizontal.kernel, input_shape[2], self.channels)
+        }
+        if self.bias != "none":
+            params["b"] = output if self.bias == "position" else (self.channels,)
+        return Shapes(params, output)
+
+    def operations(self, input_shape: Shape) -> Operations:
+        shapes = self.shapes(input_shape)
+        outputs = math.prod(shapes.output)
+        product = 2 * math.prod(shapes.params["K"][:3]) * outputs
+        bias = outputs if self.bias != "none" else 0
+        return Operations(product + bias, 2 * product + bias)
+
+    def init(self, rng: np.random.Generator, params: Params) -> None:
+        he(rng, params["K"], fan_in=math.prod(params["K"].shape[:3]))
+        if "b" in params:
+            params["b"][...] = 0
+
+    def forward(
+        self, params: Params, x: Array, context: Context = EVALUATION
+    ) -> tuple[Array, Backward]:
+        return self._forward(params, x, context, with_relu=False)
+
+    def _forward(
+        self, params: Params, x: Array, context: Context, with_relu: bool
+    ) -> tuple[Array, Backward]:
+        plane = self.plane(x.shape[1:])
+        K, size = plane.by_phase(params["K"]), plane.size
+        groups = _groups(len(x), samples_at_once(size, K))
+        images = output_images(size, K, len(x), context)
+        for samples, parts in groups:
+            correlation = Correlation(size, K, samples, context)
+            for part in parts:
+                plane.pad(x[part], correlation.x)
+                correlation.forward(images[:, part])
+                self._add_bias(params, images[:, part], size)
+                if with_relu:
+                    rectified(images[:, part], out=images[:, part])
+        y = _wanted(images, size)
+
+        def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
+            for gradient in grads.values():
+                gradient[...] = 0
+            dx = context.empty("dx", x.shape, dy.dtype)
+            if plane.strided:
+                dx[...] = 0
+            for samples, parts in groups:
+                correlation = Correlation(size, K, samples, context)
+                correlation.prepare_backward()
+                feedback = _wanted(correlation.dy, size)
+                for part in parts:
+                    plane.pad(x[part], correlation.x)
+                    if with_relu:
+                        masked(dy[part], y[part], context, out=feedback)
+                    else:
+                        np.copyto(feedback, dy[part])
+                    self._add_bias_gradient(grads, correlation.dy, size)
+                    dpadded = correlation.backward(input_gradient)
+                    if input_gradient:
+                        plane.pad_adjoint(dpadded, dx[part])
+                plane.add_by_phase(correlation.kernel_gradient(), grads["K"])
+            return dx if input_gradient else None
+
+        return y, backward
+
+    def _add_bias(self, params: Params, y: Array, size: Size) -> None:
+        if self.bias == "channel":
+            # Whole rows at once: a loop over few channels would be slow.
+            y += np.tile(params["b"], (size.pitch, 1))
+        elif self.bias == "position":
+            part = y[: size.rows, :, : size.columns]
+            part += params["b"][:, np.newaxis]
+
+    def _add_bias_gradient(self, grads: Params, dy: Array, size: Size) -> None:
+        """From feedback that is 0 beyond the output's rows and columns."""
+        if self.bias == "channel":
+            by_column = np.add.reduce(dy, axis=(0, 1))
+            grads["b"] += np.add.reduce(by_column, axis=0)
+        elif self.bias == "position":
+            grads["b"] += np.add.reduce(dy[: size.rows, :, : size.columns], axis=1)
+
+
+def _wanted(images: Array, size: Size) -> Array:
+    """(samples, rows, columns, channels) of (rows, samples, pitch, channels)."""
+    return images[: size.rows, :, : size.columns].swapaxes(0, 1)
+
+
+def _groups(rows: int, most: int) -> list[tuple[int, list[slice]]]:
+    """Rows in slices of ``most``, and one of what is left: (length, slices) of each length."""
+    left = rows % most
+    whole = [slice(i, i + most) for i in range(0, rows - left, most)]
+    groups = [(most, whole), (left, [slice(rows - left, rows)])]
+    return [(length, slices) for length, slices in groups if length and slices]

@@ -1,0 +1,58 @@
+"""Blocks that pooling layers cut images into, and the check that they fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from layers.arrays import Array, Params, Shape
+from layers.hyperparameters import Pair, ShapeError, as_pair, pair_at_least, require
+from layers.layer import Shapes
+
+Ragged = Literal["error", "drop"]
+
+
+@dataclass(frozen=True)
+class PoolingBlocks:
+    """What max and mean pooling share: a sample (height × width × channels) in blocks.
+
+    ``size`` is one number for both axes or (vertical, horizontal). Blocks do not overlap. Where
+    they do not fill the image, ``ragged`` says whether that is an error or what is left at the
+    lower and right edge is dropped. No parameters.
+    """
+
+    size: Pair
+    ragged: Ragged = "error"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", as_pair(self.size))
+        require(self, size=pair_at_least(1))
+
+    def shapes(self, input_shape: Shape) -> Shapes:
+        if len(input_shape) != 3:
+            raise ShapeError(
+                f"pooling needs samples of height × width × channels, but gets {input_shape}"
+            )
+        height, width, channels = input_shape
+        rows, columns = as_pair(self.size)
+        if height < rows or width < columns:
+            raise ShapeError(
+                f"blocks of {rows} × {columns} are larger than the {height} × {width} that come in"
+            )
+        if self.ragged == "error" and (height % rows or width % columns):
+            raise ShapeError(
+                f"blocks of {rows} × {columns} do not fill the {height} × {width} that come in; "
+                'choose another size, or ragged = "drop" to leave the rest out'
+            )
+        return Shapes({}, (height // rows, width // columns, channels))
+
+    def init(self, rng: np.random.Generator, params: Params) -> None:
+        pass
+
+    def whole_blocks(self, x: Array) -> Array:
+        """x, or dx, without the ragged edges."""
+        rows, columns = as_pair(self.size)
+        height, width = x.shape[1] // rows * rows, x.shape[2] // columns * columns
+        return x[:, :height, :width]
