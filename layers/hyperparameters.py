@@ -43,6 +43,9 @@ def require(block: object, **requirements: Requirement) -> None:
 
 LARGEST_COUNT = 2**31 - 1
 
+SMALLEST_NORMAL = 1.2e-38
+"""A smaller number loses digits in float32, and may become 0."""
+
 
 def at_least(bound: int) -> Requirement:
     """A count of ``bound`` or more, that fits 32 bits."""
@@ -61,6 +64,15 @@ def above(bound: float) -> Requirement:
         None
         if math.isfinite(value) and value > bound
         else f"must be a finite number > {bound}, got {value}"
+    )
+
+
+def not_below(bound: float) -> Requirement:
+    """The value is finite and ``bound`` or larger."""
+    return lambda value: (
+        None
+        if math.isfinite(value) and value >= bound
+        else f"must be a finite number ≥ {bound}, got {value}"
     )
 
 

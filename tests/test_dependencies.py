@@ -115,7 +115,8 @@ def test_one_module_knows_prometheus() -> None:
 
 
 def test_the_arithmetic_knows_neither_ray_nor_grpc() -> None:
-    for folder in ("layers", "workers", "trainer/server", "trainer/update_rules"):
+    trainer = ("trainer/server", "trainer/update_rules", "trainer/schedules")
+    for folder in ("layers", "workers", *trainer):
         for path, found in packages(folder).items():
             assert not found & {"ray", "grpc"}, path
 

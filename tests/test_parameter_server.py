@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 
@@ -24,10 +24,12 @@ from threadpoolctl import threadpool_limits
 
 from layers import Affine, AffineReLU, Flatten, Network
 from layers.losses import CrossEntropy
+from trainer.early_stopping import EarlyStopping
+from trainer.schedules import Cosine, Plateau, Schedule, Step
 from trainer.server.parameter_server import RUNNER, ParameterServer, TrainingPlan
 from trainer.server.reduction import THREADED_SIZE
 from trainer.server.weights import digest, write_weights
-from trainer.update_rules import SGD, Momentum
+from trainer.update_rules import SGD, UPDATE_RULES, Descent, Momentum, State
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import Link, Vectors, connect
 from workers.datasets import Dataset, DatasetError, Description, Digits, Npz
@@ -55,7 +57,7 @@ PLAN = TrainingPlan(
         batch_size=BATCH,
         shards=SHARDS,
     ),
-    rule=Momentum(0.05),
+    descent=Descent(Momentum(0.05)),
     epochs=None,
     steps=STEPS,
     workers=1,
@@ -228,8 +230,11 @@ def digits() -> tuple[Array, Array, Array, Array]:
     return x, data.train.y, x_test, data.test.y
 
 
-def train_in_float64(steps: int) -> Weights:
-    """Momentum over mini-batches as SPEC sections 4, 5 and 7 have it."""
+def train_in_float64(steps: int, rate: Callable[[int], float] = lambda step: 0.05) -> Weights:
+    """Momentum over mini-batches as SPEC sections 4, 5 and 7 have it.
+
+    ``rate`` is the learning rate of a step, counted from 0.
+    """
     x, y, _, _ = digits()
     net = network()
     start = net.views(net.init(PLAN.job.seed).astype(np.float64))
@@ -250,7 +255,7 @@ def train_in_float64(steps: int) -> Weights:
         }
         for name, value in gradient.items():
             velocity[name] = 0.9 * velocity[name] + value
-            weights[name] = weights[name] - 0.05 * velocity[name]
+            weights[name] = weights[name] - rate(step) * velocity[name]
     return weights
 
 
@@ -281,6 +286,147 @@ def test_any_number_of_workers_gives_the_same_digest_of_a_large_network(
     large = dataclasses.replace(plan, job=job, steps=2)
     digests = {train(large, workers).weights_digest for workers in (1, 2, 3)}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", sorted(UPDATE_RULES))
+def test_any_number_of_workers_gives_the_same_digest_with_every_rule(
+    plan: TrainingPlan, name: str
+) -> None:
+    rule = UPDATE_RULES[name](learning_rate=0.01)  # type: ignore[call-arg]
+    descent = Descent(rule, weight_decay=1e-3, clip_value=0.05, clip_norm=0.5)
+    clipped = dataclasses.replace(plan, descent=descent)
+    results = [train(clipped, workers) for workers in (1, 2, 3)]
+    assert len({result.weights_digest for result in results}) == 1
+    plain = train(dataclasses.replace(plan, descent=Descent(rule)))
+    assert plain.weights_digest != results[0].weights_digest
+
+
+SCHEDULES = [Step(1, 0.5), Cosine(0.1), Plateau(0, 0.5, min_delta=10.0)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_any_number_of_workers_gives_the_same_digest_with_every_schedule(
+    plan: TrainingPlan, schedule: Schedule, undisturbed: run_pb2.Result
+) -> None:
+    scheduled = dataclasses.replace(plan, schedule=schedule, warmup_steps=3, steps=30)
+    digests = {train(scheduled, workers).weights_digest for workers in (1, 2, 3)}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [
+        (Step(1, 0.5), lambda step: 0.05 * 0.5 ** (step // 12)),
+        (Cosine(0.2), lambda step: 0.05 * (0.6 + 0.4 * np.cos(np.pi * step / 30))),
+        # The first epoch is the lowest so far; no later one is lower by 10.
+        (Plateau(0, 0.5, min_delta=10.0), lambda step: 0.05 * (0.5 if step >= 24 else 1.0)),
+    ],
+    ids=str,
+)
+def test_the_learning_rate_follows_warmup_and_schedule(
+    plan: TrainingPlan, schedule: Schedule, rate: Callable[[int], float]
+) -> None:
+    result = train(dataclasses.replace(plan, schedule=schedule, warmup_steps=4, steps=30))
+    trained = load_file(result.weights_path)
+    expected = train_in_float64(30, lambda step: rate(step) * min(1, (step + 1) / 4))
+    for name, value in expected.items():
+        np.testing.assert_allclose(trained[name], value, rtol=1e-4, atol=2e-5)
+
+
+@dataclass(frozen=True)
+class Noting(SGD):
+    """Notes rate and number of every step; its networks are a single block."""
+
+    noted: list[tuple[float, int]] = field(default_factory=list)
+
+    def update(
+        self, weights: Array, gradient: Array, state: State, learning_rate: float, step: int
+    ) -> None:
+        self.noted.append((learning_rate, step))
+        super().update(weights, gradient, state, learning_rate, step)
+
+
+def test_a_rule_is_given_the_rate_of_the_step_and_its_number_from_1(plan: TrainingPlan) -> None:
+    rule = Noting(0.5)
+    train(dataclasses.replace(plan, descent=Descent(rule), warmup_steps=4, steps=5))
+    assert rule.noted == [(0.125, 1), (0.25, 2), (0.375, 3), (0.5, 4), (0.5, 5)]
+
+
+OVERSHOOTING = Descent(Momentum(0.5))
+"""E_out rises and falls from epoch to epoch."""
+
+
+def epochs_of(plan: TrainingPlan) -> tuple[list[run_pb2.Epoch], run_pb2.Result]:
+    """The epochs of a run on one worker, and its result."""
+    with running(plan, "w") as run:
+        run.start("w")
+        reports = run.reports()
+        run.workers[0].end()
+    epochs = [report.epoch for report in reports if report.WhichOneof("kind") == "epoch"]
+    return epochs, reports[-1].finished
+
+
+@pytest.mark.parametrize("patience", [1, 2, 30])
+def test_early_stopping_ends_with_the_weights_of_the_best_epoch(
+    plan: TrainingPlan, patience: int
+) -> None:
+    plan = dataclasses.replace(plan, descent=OVERSHOOTING, steps=None, epochs=10)
+    stopping = EarlyStopping(patience, min_delta=0.005)
+    epochs, result = epochs_of(dataclasses.replace(plan, early_stopping=stopping))
+    lowest = min(epochs, key=lambda epoch: epoch.e_out)
+    assert result.best_epoch == lowest.epoch
+    assert result.best_epoch < len(epochs), "the last epoch is the best: nothing is shown"
+    assert (result.e_out, result.accuracy) == (lowest.e_out, lowest.accuracy)
+    assert (result.epochs, result.steps) == (len(epochs), 12 * len(epochs))
+    assert result.stopped_early == (patience < 30) == (len(epochs) < 10)
+
+    until_best = train(dataclasses.replace(plan, epochs=lowest.epoch))
+    assert result.weights_digest == until_best.weights_digest
+    assert (result.e_in, result.e_out) == (until_best.e_in, until_best.e_out)
+    trained = load_file(result.weights_path)
+    assert all(np.isfinite(value).all() for value in trained.values())
+
+
+def test_any_number_of_workers_stops_at_the_same_epoch(plan: TrainingPlan) -> None:
+    plan = dataclasses.replace(
+        plan,
+        descent=OVERSHOOTING,
+        steps=None,
+        epochs=10,
+        early_stopping=EarlyStopping(1, min_delta=0.005),
+    )
+    ways: list[tuple[int, Vectors]] = [(1, "memory"), (2, "memory"), (3, "memory"), (2, "frames")]
+    found = {
+        (result.best_epoch, result.epochs, result.weights_digest, result.e_in)
+        for result in (train(plan, workers, vectors) for workers, vectors in ways)
+    }
+    assert len(found) == 1
+
+
+def test_without_early_stopping_there_is_no_best_epoch(undisturbed: run_pb2.Result) -> None:
+    assert not undisturbed.HasField("best_epoch")
+    assert not undisturbed.stopped_early
+
+
+def test_an_e_out_of_nan_ends_a_run_by_early_stopping_and_not_by_a_crash(
+    plan: TrainingPlan,
+) -> None:
+    one_epoch = dataclasses.replace(
+        plan, steps=None, epochs=5, early_stopping=EarlyStopping(1), schedule=Plateau(0)
+    )
+    with running(one_epoch, "w") as run, played(run, "w") as worker:
+        # An epoch of twelve steps, one chunk of held-out rows, and the training rows at the end.
+        for loss in [1.0] * 12 + [np.nan, 1.0]:
+            task = task_of(worker)
+            worker.sums[:] = 0
+            units = task.end - task.begin
+            answer = work_pb2.Answer(
+                round=task.round, end=task.end, losses=[loss] * units, rows=BATCH
+            )
+            worker.answer(answer, 1)
+        result = run.reports()[-1].finished
+    assert np.isnan(result.e_out)
+    assert (result.epochs, result.best_epoch, result.stopped_early) == (1, 1, True)
 
 
 def test_the_number_of_shards_is_part_of_what_is_computed(
@@ -423,7 +569,7 @@ def test_a_cancelled_run_stops_and_writes_no_weights(plan: TrainingPlan) -> None
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_run_that_diverges_fails_at_the_step_and_writes_no_weights(plan: TrainingPlan) -> None:
-    with running(dataclasses.replace(plan, rule=SGD(1e30)), "w0", "w1") as run:
+    with running(dataclasses.replace(plan, descent=Descent(SGD(1e30))), "w0", "w1") as run:
         run.start("w0")
         run.start("w1")
         message = run.fail()

@@ -14,10 +14,12 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from layers import LAYERS, LOSSES
+from trainer.early_stopping import EarlyStopping
+from trainer.schedules import SCHEDULES
 from trainer.spec.parse import check_against_data, parse
-from trainer.spec.run_spec import Workers
+from trainer.spec.run_spec import Train, Workers
 from trainer.spec.violations import InvalidSpecError
-from trainer.update_rules import UPDATE_RULES
+from trainer.update_rules import UPDATE_RULES, Descent, Momentum
 from trainer.v1 import run_pb2
 from workers.datasets import DATASETS
 
@@ -25,6 +27,7 @@ LIMIT = 8
 ABSENT = object()
 
 LAYER_TYPES = "affine, affine_relu, flatten, relu"
+RULES = "adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd"
 NOT_A_FIELD = "is not a field of a specification here; check its spelling"
 
 
@@ -146,8 +149,8 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"train__shards": 1025}, "train.shards: must be ≤ 1024, got 1025"),
     ({"train__shards": 65}, "train.shards: must be at most the batch's 64 rows, got 65"),
     (
-        {"train__update__rule": "adam"},
-        "train.update.rule: must be one of: momentum, sgd; got 'adam'",
+        {"train__update__rule": "adadelta"},
+        f"train.update.rule: must be one of: {RULES}; got 'adadelta'",
     ),
     ({"train__update__learning_rate": ABSENT}, "train.update.learning_rate: is required"),
     (
@@ -171,6 +174,61 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         "train.update.momentum: must be in [0, 1), got 1.0",
     ),
     ({"train__update__rule": "sgd"}, f"train.update.momentum: {NOT_A_FIELD}"),
+    (
+        {"train__update": {"rule": "adam", "learning_rate": 0.1, "beta2": 1.0}},
+        "train.update.beta2: must be in [0, 1), got 1.0",
+    ),
+    (
+        {"train__update": {"rule": "rmsprop", "learning_rate": 0.1, "epsilon": 0.0}},
+        "train.update.epsilon: must be a finite number > 1.2e-38, got 0.0",
+    ),
+    (
+        {"train__update": {"rule": "adamw", "learning_rate": 0.1, "weight_decay": -1.0}},
+        "train.update.weight_decay: must be a finite number ≥ 0, got -1.0",
+    ),
+    ({"train__weight_decay": -0.1}, "train.weight_decay: must be ≥ 0, got -0.1"),
+    ({"train__weight_decay": math.nan}, "train.weight_decay: must be a finite number, got nan"),
+    ({"train__clip_value": 0.0}, "train.clip_value: must be > 0, got 0.0"),
+    ({"train__clip_norm": -1.0}, "train.clip_norm: must be > 0, got -1.0"),
+    ({"train__clip_norm": math.inf}, "train.clip_norm: must be a finite number, got inf"),
+    ({"train__clip_norm": "1"}, "train.clip_norm: must be a number, got '1'"),
+    ({"train__warmup_steps": -1}, "train.warmup_steps: must be ≥ 0, got -1"),
+    ({"train__warmup_steps": 1.5}, "train.warmup_steps: must be a whole number, got 1.5"),
+    (
+        {"train__schedule": {"type": "linear"}},
+        "train.schedule.type: must be one of: constant, cosine, plateau, step; got 'linear'",
+    ),
+    (
+        {"train__schedule": "cosine"},
+        "train.schedule.type: must be one of: constant, cosine, plateau, step; got 'cosine'",
+    ),
+    ({"train__schedule": {"type": "step"}}, "train.schedule.every_epochs: is required"),
+    (
+        {"train__schedule": {"type": "step", "every_epochs": 0}},
+        "train.schedule.every_epochs: must be ≥ 1, got 0",
+    ),
+    (
+        {"train__schedule": {"type": "cosine", "floor": 1.0}},
+        "train.schedule.floor: must be in [0, 1), got 1.0",
+    ),
+    (
+        {"train__schedule": {"type": "plateau", "patience": 2, "step": 1}},
+        f"train.schedule.step: {NOT_A_FIELD}",
+    ),
+    ({"train__early_stopping": {}}, "train.early_stopping.patience: is required"),
+    ({"train__early_stopping": 5}, "train.early_stopping: must be a table of fields, got 5"),
+    (
+        {"train__early_stopping": {"patience": 0}},
+        "train.early_stopping.patience: must be ≥ 1, got 0",
+    ),
+    (
+        {"train__early_stopping": {"patience": 3, "min_delta": -0.5}},
+        "train.early_stopping.min_delta: must be a finite number ≥ 0, got -0.5",
+    ),
+    (
+        {"train__early_stopping": {"patience": 3, "delta": 0.5}},
+        f"train.early_stopping.delta: {NOT_A_FIELD}",
+    ),
     # Workers.
     ({"workers__count": 0}, "workers.count: must be ≥ 1, got 0"),
     (
@@ -296,6 +354,11 @@ def test_cross_entropy_is_refused_where_targets_are_vectors(
         {"train__batch_size": 1437},
         {"train__update__momentum": ABSENT},
         {"train__update__learning_rate": 1},
+        {"train__update": {"rule": "adamw", "learning_rate": 0.01}},
+        {"train__weight_decay": 0, "train__clip_value": 1, "train__clip_norm": 0.5},
+        {"train__schedule": {"type": "step", "every_epochs": 1}, "train__warmup_steps": 10},
+        {"train__schedule": {"type": "plateau", "patience": 0}},
+        {"train__early_stopping": {"patience": 1}},
         {"workers__count": 4},
     ],
     ids=str,
@@ -333,6 +396,7 @@ def test_a_value_nested_very_deeply_is_a_mistake_and_no_crash(document: dict[str
 TABLES: list[tuple[str, Mapping[str, Any], Descriptor, str]] = [
     ("LAYERS", LAYERS, run_pb2.Layer.DESCRIPTOR, "type"),
     ("UPDATE_RULES", UPDATE_RULES, run_pb2.Update.DESCRIPTOR, "rule"),
+    ("SCHEDULES", SCHEDULES, run_pb2.Schedule.DESCRIPTOR, "type"),
     ("DATASETS", DATASETS, run_pb2.Data.DESCRIPTOR, "type"),
 ]
 BLOCKS = [
@@ -370,6 +434,23 @@ def test_a_block_and_its_message_have_the_same_fields(block: Any, oneof: Any, na
         assert on_the_wire.type == WIRE_TYPES[kind]
         # A number of 0 must be told apart from none; an empty path is wrong either way.
         assert on_the_wire.has_presence or (kind is str and field.default is MISSING)
+
+
+def test_early_stopping_and_its_message_have_the_same_fields() -> None:
+    names = {field.name for field in run_pb2.EarlyStopping.DESCRIPTOR.fields}
+    assert names == {field.name for field in fields(EarlyStopping)}
+
+
+def test_training_and_its_message_have_the_same_fields() -> None:
+    names = {field.name for field in run_pb2.Train.DESCRIPTOR.fields} - {"full_batch"}
+    assert names == set(Train.model_fields)
+
+
+def test_a_descent_is_what_the_specification_says(document: dict[str, Any]) -> None:
+    changes = {"weight_decay": 0.1, "clip_value": 2.0, "clip_norm": 3.0}
+    document["train"] |= changes
+    expected = Descent(Momentum(0.1, 0.9), weight_decay=0.1, clip_value=2.0, clip_norm=3.0)
+    assert parse(document).descent == expected
 
 
 def enum_names(enum: Any, prefix: str) -> set[str]:

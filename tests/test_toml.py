@@ -152,6 +152,12 @@ def value_at(document: Any, path: str) -> Any:
         ("train.shards=2", "train shards", 2),
         ("train.update.rule=sgd", "train update rule", "sgd"),
         ("train.update.learning_rate=1e-3", "train update learning_rate", 1e-3),
+        ("train.early_stopping.patience=3", "train early_stopping patience", 3),
+        (
+            "train.schedule={type='cosine', floor=0.1}",
+            "train schedule",
+            {"type": "cosine", "floor": 0.1},
+        ),
         ("train.update.momentum=0.5", "train update momentum", 0.5),
         ("workers.count=3", "workers count", 3),
         ("workers.vectors=frames", "workers vectors", "frames"),

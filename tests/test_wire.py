@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layers import LAYERS, LOSSES
+from trainer.early_stopping import EarlyStopping
+from trainer.schedules import SCHEDULES
 from trainer.spec.parse import parse
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError, Violation
@@ -25,7 +27,7 @@ SMALL_COUNTS = st.integers(1, 1024)
 # Inside every range that a hyper-parameter of its type has.
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int: COUNTS,
-    float: st.floats(1e-300, 0.999),
+    float: st.floats(1e-30, 0.999),
     str: st.text(min_size=1),
 }
 
@@ -33,12 +35,13 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
 def blocks(table: Mapping[str, Any], key: str) -> st.SearchStrategy[dict[str, Any]]:
     """``{type = "affine", units = …}`` for every row of a table."""
     return st.one_of(
-        st.fixed_dictionaries(
-            {key: st.just(name)}
-            | {f.name: VALUES[get_type_hints(block)[f.name]] for f in fields(block)}
-        )
-        for name, block in table.items()
+        st.fixed_dictionaries({key: st.just(name)} | values(block)) for name, block in table.items()
     )
+
+
+def values(block: Any) -> dict[str, st.SearchStrategy[Any]]:
+    """A value for every field of a dataclass."""
+    return {f.name: VALUES[get_type_hints(block)[f.name]] for f in fields(block)}
 
 
 def lengths() -> st.SearchStrategy[dict[str, int]]:
@@ -65,7 +68,15 @@ DOCUMENTS = st.fixed_dictionaries(
                     "batch_size": COUNTS | st.just("full"),
                     "update": blocks(UPDATE_RULES, "rule"),
                 },
-                optional={"shards": SMALL_COUNTS},
+                optional={
+                    "shards": SMALL_COUNTS,
+                    "weight_decay": st.floats(0, 1e300),
+                    "clip_value": VALUES[float],
+                    "clip_norm": VALUES[float],
+                    "schedule": blocks(SCHEDULES, "type"),
+                    "warmup_steps": st.integers(0, 2**31 - 1),
+                    "early_stopping": st.fixed_dictionaries(values(EarlyStopping)),
+                },
             ),
         ),
     },
@@ -106,7 +117,24 @@ def test_a_specification_comes_back_from_its_document(spec: RunSpec) -> None:
 
 
 def test_a_message_reads_like_the_document(document: dict[str, Any]) -> None:
+    document["train"] |= {
+        "weight_decay": 0.01,
+        "clip_value": 0.5,
+        "clip_norm": 2.0,
+        "schedule": {"type": "cosine", "floor": 0.1},
+        "warmup_steps": 5,
+        "early_stopping": {"patience": 3, "min_delta": 0.0},
+    }
     assert to_document(to_message(parse(document))) == document
+
+
+def test_a_message_holds_the_defaults_too(document: dict[str, Any]) -> None:
+    train = to_document(to_message(parse(document)))["train"]
+    assert {name: train[name] for name in set(train) - set(document["train"])} == {
+        "weight_decay": 0.0,
+        "schedule": {"type": "constant"},
+        "warmup_steps": 0,
+    }
 
 
 def test_a_message_without_fields_has_the_mistakes_of_an_empty_document() -> None:
@@ -117,13 +145,17 @@ def test_empty_messages_have_the_mistakes_of_empty_tables() -> None:
     message = run_pb2.RunSpec(
         data=run_pb2.Data(),
         model=run_pb2.Model(layers=[run_pb2.Layer()]),
-        train=run_pb2.Train(update=run_pb2.Update()),
+        train=run_pb2.Train(
+            update=run_pb2.Update(),
+            schedule=run_pb2.Schedule(),
+            early_stopping=run_pb2.EarlyStopping(),
+        ),
         workers=run_pb2.Workers(),
     )
     tables: dict[str, Any] = {
         "data": {},
         "model": {"layers": [{}]},
-        "train": {"update": {}},
+        "train": {"update": {}, "schedule": {}, "early_stopping": {}},
         "workers": {},
     }
     assert violations(to_document(message)) == violations(tables)
@@ -134,11 +166,13 @@ def test_a_zero_on_the_wire_is_a_zero_and_not_an_absent_value(document: dict[str
     message.train.batch_size = 0
     message.model.layers[1].affine.units = 0
     message.train.update.momentum.learning_rate = 0
+    message.train.clip_norm = 0
     message.workers.count = 0
     assert [str(violation) for violation in violations(to_document(message))] == [
         "model.layers[1].units: must be ≥ 1, got 0",
         "train.batch_size: must be ≥ 1, got 0",
         "train.update.learning_rate: must be a finite number > 0, got 0.0",
+        "train.clip_norm: must be > 0, got 0.0",
         "workers.count: must be ≥ 1, got 0",
     ]
 

@@ -41,6 +41,8 @@ def document(run: run_pb2.Run) -> Document:
         "weights_digest": result.weights_digest if result else None,
         "weights_path": result.weights_path if result else None,
         "samples_per_second": figures.samples_per_second if figures else None,
+        "best_epoch": result.best_epoch if result and result.HasField("best_epoch") else None,
+        "stopped_early": result.stopped_early if result else None,
         "workers": figures.workers if figures else run.spec.workers.count,
         "attempt": run.attempt,
         "message": run.message or None,
@@ -75,6 +77,9 @@ def print_summary(run: run_pb2.Run) -> None:
         value = found[key]
         if value is not None:
             print(f"{labels.get(key, key):<15} {format(value, numbers.get(key, ''))}")
+    if found["best_epoch"] is not None:
+        ending = " (stopped early)" if found["stopped_early"] else ""
+        print(f"{'best epoch':<15} {found['best_epoch']} of {found['epochs']}{ending}")
     for warning in run.warnings:
         print(f"{'warning':<15} {warning}")
 

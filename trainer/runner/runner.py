@@ -152,10 +152,13 @@ def _reason(error: Exception) -> str:
 def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
     return TrainingPlan(
         job=spec.job(),
-        rule=spec.update_rule,
+        descent=spec.descent,
         epochs=spec.train.epochs,
         steps=spec.train.steps,
         workers=spec.workers.count,
         weights_path=Path(assignment.directory) / "weights.safetensors",
         metadata={"name": spec.name},
+        schedule=spec.train.schedule,
+        warmup_steps=spec.train.warmup_steps,
+        early_stopping=spec.train.early_stopping,
     )

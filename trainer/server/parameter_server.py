@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import zmq
 
+from layers.arrays import Array
+from trainer.early_stopping import EarlyStopping, best_epoch
+from trainer.schedules import Constant, Moment, Schedule, warmup
 from trainer.server.dispatch import (
     Accept,
     Answered,
@@ -31,7 +34,7 @@ from trainer.server.reduction import Reduction
 from trainer.server.round_answers import RoundAnswers, Tally
 from trainer.server.step_times import StepTimes
 from trainer.server.weights import digest, write_weights
-from trainer.update_rules import UpdateRule
+from trainer.update_rules import Descent
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ProcessGoneError, ServerAddress, SharedMemoryError
 from workers.job import Job
@@ -66,19 +69,35 @@ class TrainingPlan:
     """What the server does with a job.
 
     Attributes:
+        descent: from a step's averaged gradient to the next weights.
         epochs, steps: exactly one is given; how long to train.
         workers: how many will join.
         weights_path: where the final weights go.
         metadata: goes into the weights file.
+        schedule, warmup_steps: what scales the learning rate.
+        early_stopping: the run ends with the weights of its best epoch, and then maybe before
+            its length; None keeps the last weights.
     """
 
     job: Job
-    rule: UpdateRule
+    descent: Descent
     epochs: int | None
     steps: int | None
     workers: int
     weights_path: Path
     metadata: dict[str, str]
+    schedule: Schedule = field(default_factory=Constant)
+    warmup_steps: int = 0
+    early_stopping: EarlyStopping | None = None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far: its number, its figures and a copy of its weights."""
+
+    epoch: int
+    held_out: Tally
+    weights: Array
 
 
 class ParameterServer:
@@ -100,12 +119,14 @@ class ParameterServer:
         self._hub = Hub(size, host)
         self._hub.weights[:] = self._network.init(plan.job.seed)
         self._hub.publish()
-        self._state = plan.rule.init(size)
+        self._state = plan.descent.rule.init(size)
         self._reduction = Reduction(size)
         self._dispatch = Dispatch()
         self._times = StepTimes()
         self._task = work_pb2.Task()
         self._round = RoundAnswers()
+        self._held_out: tuple[float, ...] = ()
+        self._best: Best | None = None
         self._samples = 0
         self._training_seconds = 0.0
 
@@ -142,9 +163,13 @@ class ParameterServer:
                 self._report_progress(step, epoch_tally)
             if epoch_ends:
                 held_out = self._evaluate(work_pb2.SPLIT_TEST)
+                self._held_out += (held_out.mean,)
+                self._keep_best(held_out)
                 self._report_epoch(step, epoch_tally, held_out)
                 epoch_tally = Tally()
-        return self._finish(held_out)
+                if self._is_over():
+                    break
+        return self._finish(step, held_out)
 
     def _step(self, step: int, tally: Tally) -> None:
         """One mini-batch: gather the shards' gradients, average, update, publish."""
@@ -160,8 +185,15 @@ class ParameterServer:
                 "applied; try a smaller learning rate, and check the data for extreme values"
             )
         reduced = time.perf_counter()
-        rule, state = self._plan.rule, self._state
-        self._reduction.apply(rule, self._hub.weights, total, answers.rows, state)
+        self._reduction.apply(
+            self._plan.descent,
+            self._hub.weights,
+            total,
+            answers.rows,
+            self._state,
+            self._learning_rate(step),
+            step + 1,
+        )
         self._hub.publish()
         updated = time.perf_counter()
         tally.add(answers)
@@ -174,6 +206,24 @@ class ParameterServer:
             update=updated - reduced,
         )
 
+    def _learning_rate(self, step: int) -> float:
+        moment = Moment(step, self._steps, self._sampling.steps_per_epoch, self._held_out)
+        scale = self._plan.schedule.scale(moment) * warmup(step, self._plan.warmup_steps)
+        return self._plan.descent.rule.learning_rate * scale
+
+    def _keep_best(self, held_out: Tally) -> None:
+        """Copy the weights of the epoch just over if the run may end with them."""
+        epoch = len(self._held_out)
+        if self._plan.early_stopping is not None and best_epoch(self._held_out) == epoch:
+            current = self._hub.weights
+            weights = np.empty_like(current) if self._best is None else self._best.weights
+            weights[:] = current
+            self._best = Best(epoch, held_out, weights)
+
+    def _is_over(self) -> bool:
+        early_stopping = self._plan.early_stopping
+        return early_stopping is not None and early_stopping.is_over(self._held_out)
+
     def _evaluate(self, split: work_pb2.Split) -> Tally:
         """Loss and accuracy over a whole split, computed by the workers."""
         train = split == work_pb2.SPLIT_TRAIN
@@ -183,10 +233,15 @@ class ParameterServer:
         tally.add(self._run_round(task, chunks(rows)))
         return tally
 
-    def _finish(self, held_out: Tally) -> run_pb2.Result:
+    def _finish(self, step: int, held_out: Tally) -> run_pb2.Result:
+        best = self._best
+        if best is not None:
+            held_out = best.held_out
+            self._hub.weights[:] = best.weights
+            self._hub.publish()
         if not np.isfinite(self._hub.weights).all():
             raise RunFailedError(
-                "the last step made a weight NaN or infinite; try a smaller learning rate"
+                "an update made a weight NaN or infinite; try a smaller learning rate"
             )
         in_sample = self._evaluate(work_pb2.SPLIT_TRAIN)
         weights_digest = digest(self._network, self._hub.weights)
@@ -199,8 +254,8 @@ class ParameterServer:
                 f"the weights cannot be written to {path}: {error.strerror}"
             ) from None
         return run_pb2.Result(
-            steps=self._steps,
-            epochs=self._epochs,
+            steps=step,
+            epochs=len(self._held_out),
             e_in=in_sample.mean,
             e_out=held_out.mean,
             accuracy=held_out.accuracy,
@@ -208,6 +263,8 @@ class ParameterServer:
             weights_path=str(path),
             samples_per_second=self._samples / self._training_seconds,
             workers=len(self._dispatch.assigned),
+            best_epoch=None if best is None else best.epoch,
+            stopped_early=step < self._steps,
         )
 
     # One round: instructions of the state machine become messages, messages become events.

@@ -1,21 +1,24 @@
 """From the workers' sums to the next weights: finish the tree, check, divide once, update.
 
-Everything here works element by element, so the vector is taken in blocks that stay in cache,
-and long vectors in as many threads as there are idle cores: NumPy lets go of the interpreter
-lock, and no order of blocks changes a bit.
+The vector is taken in blocks that stay in cache, and long vectors in as many threads as there
+are idle cores: NumPy lets go of the interpreter lock. Everything but the norm works element by
+element, and the norm sums the blocks' squares exactly. The grid of blocks follows from the
+vector's length alone, so no bit depends on the number of threads.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from layers.arrays import Array
-from trainer.update_rules import State, UpdateRule
+from trainer.update_rules import Descent, State
 from workers.tree import Node, additions
 
 BLOCK = 1 << 15
@@ -24,6 +27,8 @@ BLOCK = 1 << 15
 THREADED_SIZE = 1 << 18
 """Vectors from this length on are worth a second thread."""
 
+T = TypeVar("T")
+
 
 class Reduction:
     """The parameter server's arithmetic over vectors of one length."""
@@ -31,11 +36,9 @@ class Reduction:
     def __init__(self, size: int) -> None:
         threads = min(2, os.cpu_count() or 1) if size >= THREADED_SIZE else 1
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        cuts = [size * i // threads for i in range(threads + 1)]
-        self._parts = [
-            [slice(i, min(i + BLOCK, end)) for i in range(begin, end, BLOCK)]
-            for begin, end in pairwise(cuts)
-        ]
+        blocks = [slice(i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
+        cuts = [len(blocks) * i // threads for i in range(threads + 1)]
+        self._parts = [blocks[begin:end] for begin, end in pairwise(cuts)]
 
     def total(self, nodes: Sequence[Node], sums: Sequence[Array], shards: int) -> Array | None:
         """Finish the fixed tree in place.
@@ -57,21 +60,51 @@ class Reduction:
 
         return total if all(self._each(add)) else None
 
+    def norm(self, vector: Array) -> float:
+        """The Euclidean norm of a vector of finite elements, in double precision."""
+
+        def squares(block: slice) -> float:
+            values = vector[block].astype(np.float64)
+            return float(np.square(values, out=values).sum())
+
+        return math.sqrt(math.fsum(self._each(squares)))
+
     def apply(
-        self, rule: UpdateRule, weights: Array, total: Array, rows: int, state: State
+        self,
+        descent: Descent,
+        weights: Array,
+        total: Array,
+        rows: int,
+        state: State,
+        learning_rate: float,
+        step: int,
     ) -> None:
-        """Divide the total by the rows of the batch and let the rule update the weights."""
-        divisor = np.float32(rows)
+        """Divide the total by the rows of the batch, clip, decay, and update the weights.
 
-        def step(block: slice) -> bool:
-            gradient = total[block]
+        Args:
+            total: of finite elements; its memory is used.
+            learning_rate: λ of this step.
+            step: number of this update, counted from 1.
+        """
+        divisor, limit = np.float32(rows), descent.clip_value
+        longest = descent.clip_norm
+        norm = 0.0 if longest is None else self.norm(total) / rows
+
+        def update(block: slice) -> None:
+            gradient, part = total[block], weights[block]
             gradient /= divisor
-            rule.update(weights[block], gradient, {name: s[block] for name, s in state.items()})
-            return True
+            if longest is not None and norm > longest:
+                gradient *= longest / norm
+            if limit is not None:
+                np.clip(gradient, -limit, limit, out=gradient)
+            if descent.weight_decay:
+                gradient += descent.weight_decay * part
+            states = {name: vector[block] for name, vector in state.items()}
+            descent.rule.update(part, gradient, states, learning_rate, step)
 
-        self._each(step)
+        self._each(update)
 
-    def _each(self, work: Callable[[slice], bool]) -> list[bool]:
+    def _each(self, work: Callable[[slice], T]) -> list[T]:
         """Do the work for every block; this thread takes the first part."""
         if self._pool is None:
             return _all(work, self._parts[0])
@@ -86,5 +119,5 @@ class Reduction:
             self._pool.shutdown()
 
 
-def _all(work: Callable[[slice], bool], blocks: Sequence[slice]) -> list[bool]:
+def _all(work: Callable[[slice], T], blocks: Sequence[slice]) -> list[T]:
     return [work(block) for block in blocks]

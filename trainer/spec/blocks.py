@@ -24,8 +24,17 @@ from pydantic import (
 _CONFIG = ConfigDict(extra="forbid", strict=True)
 
 
-def tagged(table: Mapping[str, type[Any]], key: str) -> Any:
-    """A union of the table's dataclasses, told apart by ``key`` in the document."""
+def table(block: type[Any]) -> Any:
+    """One dataclass, in the document a table of its fields."""
+    return Annotated[
+        _fields_of(block),
+        AfterValidator(lambda model: block(**dict(model))),
+        PlainSerializer(_content),
+    ]
+
+
+def tagged(rows: Mapping[str, type[Any]], key: str) -> Any:
+    """A union of a table's dataclasses, told apart by ``key`` in the document."""
 
     def tag(value: Any) -> Any:
         return value.get(key) if isinstance(value, dict) else None
@@ -34,27 +43,26 @@ def tagged(table: Mapping[str, type[Any]], key: str) -> Any:
         return {name: content for name, content in value.items() if name != key}
 
     def document(block: Any) -> dict[str, Any]:
-        name = next(name for name, kind in table.items() if type(block) is kind)
-        return {key: name, **{field.name: getattr(block, field.name) for field in fields(block)}}
+        name = next(name for name, kind in rows.items() if type(block) is kind)
+        return {key: name, **_content(block)}
 
     members = [
-        Annotated[
-            _fields_of(block),
-            BeforeValidator(untagged),
-            AfterValidator(lambda model, block=block: block(**dict(model))),
-            Tag(name),
-        ]
-        for name, block in table.items()
+        Annotated[table(block), BeforeValidator(untagged), Tag(name)]
+        for name, block in rows.items()
     ]
     return Annotated[
         Union[tuple(members)],  # noqa: UP007 - the members are not known before the table is
         Discriminator(
             tag,
             custom_error_type=f"unknown_{key}",
-            custom_error_message=f"must be one of: {', '.join(sorted(table))}",
+            custom_error_message=f"must be one of: {', '.join(sorted(rows))}",
         ),
         PlainSerializer(document),
     ]
+
+
+def _content(block: Any) -> dict[str, Any]:
+    return {field.name: getattr(block, field.name) for field in fields(block)}
 
 
 def _fields_of(block: type[Any]) -> type[BaseModel]:

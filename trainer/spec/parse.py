@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from layers import LAYERS, InvalidHyperparameterError, LayerShapeError, ShapeError
+from trainer.schedules import SCHEDULES
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError, Violation, from_pydantic
 from trainer.update_rules import UPDATE_RULES
@@ -26,7 +27,7 @@ def parse(document: Any) -> RunSpec:
     try:
         return RunSpec.model_validate(document)
     except ValidationError as error:
-        names = {*LAYERS, *UPDATE_RULES, *DATASETS, "rows", "full"}
+        names = {*LAYERS, *UPDATE_RULES, *SCHEDULES, *DATASETS, "rows", "full"}
         raise InvalidSpecError(from_pydantic(error, names)) from None
     except InvalidHyperparameterError as error:
         raise InvalidSpecError(Violation(*problem) for problem in error.problems) from None

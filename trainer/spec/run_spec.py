@@ -22,13 +22,15 @@ from pydantic_core import PydanticCustomError
 
 from layers import LAYERS, LOSSES, Layer, Loss
 from layers.hyperparameters import LARGEST_COUNT
-from trainer.spec.blocks import tagged
-from trainer.update_rules import UPDATE_RULES, UpdateRule
+from trainer.early_stopping import EarlyStopping
+from trainer.schedules import SCHEDULES, Constant
+from trainer.spec.blocks import table, tagged
+from trainer.update_rules import UPDATE_RULES, Descent
 from workers.datasets import DATASETS, Source
 from workers.job import Job
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-
+Limit = Annotated[float, Field(gt=0)]
 
 BatchSize = Annotated[
     Annotated[Count, Tag("rows")] | Annotated[Literal["full"], Tag("full")],
@@ -65,6 +67,12 @@ class Train(_Section):
     batch_size: BatchSize
     shards: Annotated[int, Field(ge=1, le=1024)] | None = None
     update: tagged(UPDATE_RULES, "rule")  # type: ignore[valid-type]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_value: Limit | None = None
+    clip_norm: Limit | None = None
+    schedule: tagged(SCHEDULES, "type") = Constant()  # type: ignore[valid-type]
+    warmup_steps: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
+    early_stopping: table(EarlyStopping) | None = None  # type: ignore[valid-type]
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Train:
@@ -94,9 +102,9 @@ class RunSpec(_Section):
         return source
 
     @property
-    def update_rule(self) -> UpdateRule:
-        rule: UpdateRule = self.train.update
-        return rule
+    def descent(self) -> Descent:
+        train = self.train
+        return Descent(train.update, train.weight_decay, train.clip_value, train.clip_norm)
 
     def job(self) -> Job:
         """The part that workers need."""

@@ -47,7 +47,7 @@ _TYPES = {
 }
 
 
-UNIONS = ("data", "update", "batch_size")
+UNIONS = ("data", "update", "batch_size", "schedule")
 """Fields, besides the elements of a list, whose type depends on a tag."""
 
 
@@ -94,7 +94,9 @@ def _describe(item: Any) -> str:
         case "extra_forbidden" | "unexpected_keyword_argument":
             return "is not a field of a specification here; check its spelling"
         case "greater_than_equal":
-            return f"must be ≥ {context['ge']}, got {shown}"
+            return f"must be ≥ {context['ge']:g}, got {shown}"
+        case "greater_than":
+            return f"must be > {context['gt']:g}, got {shown}"
         case "less_than_equal":
             return f"must be ≤ {context['le']}, got {shown}"
         case "finite_number":

@@ -28,9 +28,11 @@ class Momentum:
     def init(self, size: int) -> State:
         return {"velocity": np.zeros(size, np.float32)}
 
-    def update(self, weights: Array, gradient: Array, state: State) -> None:
+    def update(
+        self, weights: Array, gradient: Array, state: State, learning_rate: float, step: int
+    ) -> None:
         velocity = state["velocity"]
         velocity *= self.momentum
         velocity += gradient
-        np.multiply(velocity, self.learning_rate, out=gradient)
+        np.multiply(velocity, learning_rate, out=gradient)
         weights -= gradient

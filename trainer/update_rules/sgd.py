@@ -1,4 +1,4 @@
-"""Gradient descent, W ← W − λ ∂Obj/∂W (SPEC section 4)."""
+"""Gradient descent, W ← W − λ g with g = ∂Obj/∂W (SPEC section 4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.update_rules.update_rule import State
 
 @dataclass(frozen=True)
 class SGD:
-    """λ is ``learning_rate``; the gradient is that of the mini-batch's mean loss."""
+    """λ is ``learning_rate``."""
 
     learning_rate: float
 
@@ -21,6 +21,8 @@ class SGD:
     def init(self, size: int) -> State:
         return {}
 
-    def update(self, weights: Array, gradient: Array, state: State) -> None:
-        gradient *= self.learning_rate
+    def update(
+        self, weights: Array, gradient: Array, state: State, learning_rate: float, step: int
+    ) -> None:
+        gradient *= learning_rate
         weights -= gradient

@@ -130,28 +130,50 @@ class Relu(_message.Message):
     def __init__(self) -> None: ...
 
 class Train(_message.Message):
-    __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update")
+    __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update", "weight_decay", "clip_value", "clip_norm", "schedule", "warmup_steps", "early_stopping")
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     FULL_BATCH_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    CLIP_VALUE_FIELD_NUMBER: _ClassVar[int]
+    CLIP_NORM_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_STEPS_FIELD_NUMBER: _ClassVar[int]
+    EARLY_STOPPING_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     steps: int
     batch_size: int
     full_batch: bool
     shards: int
     update: Update
-    def __init__(self, epochs: _Optional[int] = ..., steps: _Optional[int] = ..., batch_size: _Optional[int] = ..., full_batch: _Optional[bool] = ..., shards: _Optional[int] = ..., update: _Optional[_Union[Update, _Mapping]] = ...) -> None: ...
+    weight_decay: float
+    clip_value: float
+    clip_norm: float
+    schedule: Schedule
+    warmup_steps: int
+    early_stopping: EarlyStopping
+    def __init__(self, epochs: _Optional[int] = ..., steps: _Optional[int] = ..., batch_size: _Optional[int] = ..., full_batch: _Optional[bool] = ..., shards: _Optional[int] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., weight_decay: _Optional[float] = ..., clip_value: _Optional[float] = ..., clip_norm: _Optional[float] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., warmup_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ...) -> None: ...
 
 class Update(_message.Message):
-    __slots__ = ("sgd", "momentum")
+    __slots__ = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
     SGD_FIELD_NUMBER: _ClassVar[int]
     MOMENTUM_FIELD_NUMBER: _ClassVar[int]
+    NESTEROV_FIELD_NUMBER: _ClassVar[int]
+    ADAGRAD_FIELD_NUMBER: _ClassVar[int]
+    RMSPROP_FIELD_NUMBER: _ClassVar[int]
+    ADAM_FIELD_NUMBER: _ClassVar[int]
+    ADAMW_FIELD_NUMBER: _ClassVar[int]
     sgd: Sgd
     momentum: Momentum
-    def __init__(self, sgd: _Optional[_Union[Sgd, _Mapping]] = ..., momentum: _Optional[_Union[Momentum, _Mapping]] = ...) -> None: ...
+    nesterov: Nesterov
+    adagrad: Adagrad
+    rmsprop: Rmsprop
+    adam: Adam
+    adamw: Adamw
+    def __init__(self, sgd: _Optional[_Union[Sgd, _Mapping]] = ..., momentum: _Optional[_Union[Momentum, _Mapping]] = ..., nesterov: _Optional[_Union[Nesterov, _Mapping]] = ..., adagrad: _Optional[_Union[Adagrad, _Mapping]] = ..., rmsprop: _Optional[_Union[Rmsprop, _Mapping]] = ..., adam: _Optional[_Union[Adam, _Mapping]] = ..., adamw: _Optional[_Union[Adamw, _Mapping]] = ...) -> None: ...
 
 class Sgd(_message.Message):
     __slots__ = ("learning_rate",)
@@ -166,6 +188,106 @@ class Momentum(_message.Message):
     learning_rate: float
     momentum: float
     def __init__(self, learning_rate: _Optional[float] = ..., momentum: _Optional[float] = ...) -> None: ...
+
+class Nesterov(_message.Message):
+    __slots__ = ("learning_rate", "momentum")
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    MOMENTUM_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    momentum: float
+    def __init__(self, learning_rate: _Optional[float] = ..., momentum: _Optional[float] = ...) -> None: ...
+
+class Adagrad(_message.Message):
+    __slots__ = ("learning_rate", "epsilon")
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    epsilon: float
+    def __init__(self, learning_rate: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+
+class Rmsprop(_message.Message):
+    __slots__ = ("learning_rate", "decay", "epsilon")
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    DECAY_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    decay: float
+    epsilon: float
+    def __init__(self, learning_rate: _Optional[float] = ..., decay: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+
+class Adam(_message.Message):
+    __slots__ = ("learning_rate", "beta1", "beta2", "epsilon")
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    BETA1_FIELD_NUMBER: _ClassVar[int]
+    BETA2_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    def __init__(self, learning_rate: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ...) -> None: ...
+
+class Adamw(_message.Message):
+    __slots__ = ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay")
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    BETA1_FIELD_NUMBER: _ClassVar[int]
+    BETA2_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    def __init__(self, learning_rate: _Optional[float] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., epsilon: _Optional[float] = ..., weight_decay: _Optional[float] = ...) -> None: ...
+
+class Schedule(_message.Message):
+    __slots__ = ("constant", "step", "cosine", "plateau")
+    CONSTANT_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    COSINE_FIELD_NUMBER: _ClassVar[int]
+    PLATEAU_FIELD_NUMBER: _ClassVar[int]
+    constant: Constant
+    step: Step
+    cosine: Cosine
+    plateau: Plateau
+    def __init__(self, constant: _Optional[_Union[Constant, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., cosine: _Optional[_Union[Cosine, _Mapping]] = ..., plateau: _Optional[_Union[Plateau, _Mapping]] = ...) -> None: ...
+
+class Constant(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Step(_message.Message):
+    __slots__ = ("every_epochs", "factor")
+    EVERY_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    FACTOR_FIELD_NUMBER: _ClassVar[int]
+    every_epochs: int
+    factor: float
+    def __init__(self, every_epochs: _Optional[int] = ..., factor: _Optional[float] = ...) -> None: ...
+
+class Cosine(_message.Message):
+    __slots__ = ("floor",)
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    floor: float
+    def __init__(self, floor: _Optional[float] = ...) -> None: ...
+
+class Plateau(_message.Message):
+    __slots__ = ("patience", "factor", "min_delta")
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    FACTOR_FIELD_NUMBER: _ClassVar[int]
+    MIN_DELTA_FIELD_NUMBER: _ClassVar[int]
+    patience: int
+    factor: float
+    min_delta: float
+    def __init__(self, patience: _Optional[int] = ..., factor: _Optional[float] = ..., min_delta: _Optional[float] = ...) -> None: ...
+
+class EarlyStopping(_message.Message):
+    __slots__ = ("patience", "min_delta")
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    MIN_DELTA_FIELD_NUMBER: _ClassVar[int]
+    patience: int
+    min_delta: float
+    def __init__(self, patience: _Optional[int] = ..., min_delta: _Optional[float] = ...) -> None: ...
 
 class Workers(_message.Message):
     __slots__ = ("count", "vectors")
@@ -240,7 +362,7 @@ class Epoch(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "weights_digest", "weights_path", "samples_per_second", "workers")
+    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "weights_digest", "weights_path", "samples_per_second", "workers", "best_epoch", "stopped_early")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     E_IN_FIELD_NUMBER: _ClassVar[int]
@@ -250,6 +372,8 @@ class Result(_message.Message):
     WEIGHTS_PATH_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    BEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_EARLY_FIELD_NUMBER: _ClassVar[int]
     steps: int
     epochs: int
     e_in: float
@@ -259,7 +383,9 @@ class Result(_message.Message):
     weights_path: str
     samples_per_second: float
     workers: int
-    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ...) -> None: ...
+    best_epoch: int
+    stopped_early: bool
+    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., best_epoch: _Optional[int] = ..., stopped_early: _Optional[bool] = ...) -> None: ...
 
 class StateChange(_message.Message):
     __slots__ = ("state", "message", "result")
