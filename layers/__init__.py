@@ -8,7 +8,7 @@ from layers.affine_relu import AffineReLU
 from layers.flatten import Flatten
 from layers.hyperparameters import InvalidHyperparameterError, ShapeError
 from layers.layer import Layer
-from layers.losses import LOSSES, Loss, Targets
+from layers.losses import LOSSES, Loss, Metric, TargetError, Targets
 from layers.network import LayerShapeError, Network
 from layers.relu import ReLU
 
@@ -29,8 +29,10 @@ __all__ = [
     "Layer",
     "LayerShapeError",
     "Loss",
+    "Metric",
     "Network",
     "ReLU",
     "ShapeError",
+    "TargetError",
     "Targets",
 ]
