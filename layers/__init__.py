@@ -10,7 +10,7 @@ from layers.convolution_relu import ConvolutionReLU
 from layers.flatten import Flatten
 from layers.hyperparameters import InvalidHyperparameterError, ShapeError
 from layers.layer import Layer
-from layers.losses import LOSSES, Loss, Targets
+from layers.losses import LOSSES, Loss, Metric, TargetError, Targets
 from layers.max_pool import MaxPool
 from layers.mean_pool import MeanPool
 from layers.network import LayerShapeError, Network
@@ -19,11 +19,7 @@ from layers.relu import ReLU
 LAYERS: dict[str, type[Layer]] = {
     "affine": Affine,
     "affine_relu": AffineReLU,
-    "convolution": Convolution,
-    "convolution_relu": ConvolutionReLU,
     "flatten": Flatten,
-    "max_pool": MaxPool,
-    "mean_pool": MeanPool,
     "relu": ReLU,
 }
 
@@ -41,8 +37,10 @@ __all__ = [
     "Loss",
     "MaxPool",
     "MeanPool",
+    "Metric",
     "Network",
     "ReLU",
     "ShapeError",
+    "TargetError",
     "Targets",
 ]

@@ -208,7 +208,7 @@ def join(hub: Hub, link: Link, name: str) -> None:
 
 
 TASK = work_pb2.Task(round=4, begin=1, end=4, gradient=work_pb2.Gradient(step=2))
-ANSWER = work_pb2.Answer(round=4, begin=1, end=4, losses=[0.1, 0.2, 1e-300], rows=30)
+ANSWER = work_pb2.Answer(round=4, begin=1, end=4, losses=[0.1, 0.2, 1e-300], metric=[4, 3])
 
 
 @both_ways

@@ -37,8 +37,8 @@ PROGRESS = "epoch 1"
 """How a line of figures in a pipe begins, whatever the epoch's other digits."""
 
 JSON_FIELDS = {
-    "id", "name", "state", "steps", "epochs", "e_in", "e_out", "accuracy", "weights_digest",
-    "weights_path", "samples_per_second", "workers",
+    "id", "name", "state", "steps", "epochs", "e_in", "e_out", "accuracy", "r2", "rmse",
+    "weights_digest", "weights_path", "samples_per_second", "workers",
 }  # fmt: skip
 
 

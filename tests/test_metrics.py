@@ -113,9 +113,25 @@ def test_a_running_run_shows_its_progress(scraped: Scraped) -> None:
     assert scraped.value("sumgrad_runs", "running") == 1
 
 
-def test_a_run_without_accuracy_has_no_series_of_it(scraped: Scraped) -> None:
-    scraped.metrics.run(running(accuracy=None))
-    assert scraped.value("sumgrad_accuracy_ratio", "r-1") is None
+@pytest.mark.parametrize(
+    ("metric", "series"),
+    [
+        ("accuracy", "sumgrad_accuracy_ratio"),
+        ("r2", "sumgrad_r2_ratio"),
+        ("rmse", "sumgrad_rmse"),
+        (None, None),
+    ],
+)
+def test_a_run_has_the_series_of_its_metric_and_of_no_other(
+    scraped: Scraped, metric: str | None, series: str | None
+) -> None:
+    run = running(accuracy=None)
+    if metric is not None:
+        setattr(run.progress, metric, 0.25)
+    scraped.metrics.run(run)
+    every = ("sumgrad_accuracy_ratio", "sumgrad_r2_ratio", "sumgrad_rmse")
+    found = {name: scraped.value(name, "r-1") for name in every}
+    assert found == {name: 0.25 if name == series else None for name in every}
 
 
 def test_a_run_that_has_not_made_a_step_has_no_loss(scraped: Scraped) -> None:
@@ -224,9 +240,13 @@ def test_promtool_has_nothing_to_say_of_active_runs_and_requests(
         scraped.metrics.run(running(run_id))
         observed(scraped.metrics, run_id)
     scraped.metrics.run(run_pb2.Run(id="r-3", state=run_pb2.RUN_STATE_LAUNCHING))
+    for run_id, metric in (("r-5", "r2"), ("r-6", "rmse")):
+        run = running(run_id, accuracy=None)
+        setattr(run.progress, metric, 0.25)
+        scraped.metrics.run(run)
     scraped.metrics.run(running("r-4"))
     scraped.metrics.run(ended("r-4"))
-    assert scraped.runs() == {"r-1", "r-2", "r-3"}
+    assert scraped.runs() == {"r-1", "r-2", "r-3", "r-5", "r-6"}
     promtool(scraped.text())
 
 

@@ -20,10 +20,11 @@ from gradient_check import Array
 from leftovers import nothing_left_behind
 from safetensors import safe_open
 from safetensors.numpy import load_file
+from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 from threadpoolctl import threadpool_limits
 
-from layers import Affine, AffineReLU, Flatten, Network
-from layers.losses import CrossEntropy
+from layers import Affine, AffineReLU, Flatten, Loss, Network, TargetError
+from layers.losses import CrossEntropy, Logistic, Reconstruction, SignedLogistic, SquaredError
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import Cosine, Plateau, Schedule, Step
 from trainer.server.parameter_server import RUNNER, ParameterServer, TrainingPlan
@@ -276,6 +277,56 @@ def test_any_number_of_workers_gives_the_same_digest(
     assert result.workers == workers
     assert result.weights_digest == undisturbed.weights_digest
     assert (result.e_in, result.e_out) == (undisturbed.e_in, undisturbed.e_out)
+    assert result.accuracy == undisturbed.accuracy
+
+
+def targets(low: float, high: float, path: Path) -> Npz:
+    """Digits with two float targets each: how dark its halves are, within [low, high]."""
+    data = Digits().load()
+    arrays = {}
+    for name, split in (("train", data.train), ("test", data.test)):
+        arrays[f"x_{name}"] = split.x.astype(np.float32) / 16
+        halves = arrays[f"x_{name}"].reshape(-1, 2, 32).mean(axis=2)
+        arrays[f"y_{name}"] = low + (high - low) * halves
+    np.savez(path, **arrays)
+    return Npz(str(path))
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), Logistic(), Reconstruction()])
+def test_any_number_of_workers_reports_the_same_bits_of_every_metric(
+    plan: TrainingPlan, tmp_path: Path, loss: Loss
+) -> None:
+    layers = (AffineReLU(24), Affine(64 if loss.unsupervised else 2))
+    source = targets(0, 1, tmp_path / "data.npz")
+    job = dataclasses.replace(plan.job, source=source, layers=layers, loss=loss)
+    regression = dataclasses.replace(plan, job=job, descent=Descent(Momentum(0.001)))
+    found = []
+    for workers in (1, 2, 3):
+        names = [f"w{i}" for i in range(workers)]
+        with running(regression, *names) as run:
+            for name in names:
+                run.start(name)
+            reports = run.reports()
+        result = reports[-1].finished
+        figures: list[run_pb2.Epoch | run_pb2.Progress | run_pb2.Result] = [result]
+        figures += [r.epoch for r in reports if r.WhichOneof("kind") == "epoch"]
+        figures += [r.progress for r in reports if r.WhichOneof("kind") == "progress"][-1:]
+        assert {one.WhichOneof("metric") for one in figures} == {loss.metric.name}
+        found.append([(one.e_in, getattr(one, loss.metric.name)) for one in figures])
+    assert found[0] == found[1] == found[2]
+
+    net = Network(layers, (8, 8, 1))
+    weights = load_file(result.weights_path)
+    flat = np.concatenate([weights[f"{slot.layer}.{slot.name}"].ravel() for slot in net.slots])
+    test = source.load().test
+    scores, _ = net.forward(net.views(flat.astype(np.float64)), test.x.astype(np.float64))
+    y = test.x.reshape(TEST_ROWS, 64) if loss.unsupervised else test.y
+    expected = {
+        "accuracy": lambda: accuracy_score((y > 0.5).ravel(), (scores > 0).ravel()),
+        "r2": lambda: r2_score(y, scores, multioutput="variance_weighted"),
+        "rmse": lambda: root_mean_squared_error(y.ravel(), scores.ravel()),
+    }[loss.metric.name]()
+    assert getattr(result, loss.metric.name) == pytest.approx(expected, rel=1e-4)
 
 
 def test_any_number_of_workers_gives_the_same_digest_of_a_large_network(
@@ -642,6 +693,24 @@ def test_a_worker_that_cannot_read_its_data_fails_the_run(
     assert message.startswith("w failed: DatasetError: ")
     assert str(path) in message
     assert not plan.weights_path.parent.exists()
+
+
+def test_a_target_that_the_loss_cannot_read_fails_the_run_and_is_named(
+    plan: TrainingPlan, tmp_path: Path
+) -> None:
+    source = targets(-1, 1, tmp_path / "data.npz")
+    layers = (Affine(2),)
+    job = dataclasses.replace(plan.job, source=source, layers=layers, loss=SignedLogistic())
+    with running(dataclasses.replace(plan, job=job), "w") as run:
+        run.start("w")
+        message = run.fail()
+        with pytest.raises(TargetError):
+            run.workers[0].end()
+    bad = source.load().train.y[0, 0]
+    assert message == (
+        "w failed: TargetError: signed_logistic needs −1 and 1 as targets, the data has "
+        f"{bad}; convert the targets"
+    )
 
 
 def test_memory_that_cannot_be_shared_fails_the_run(plan: TrainingPlan) -> None:

@@ -1,11 +1,89 @@
-"""What the command line shows of a run."""
+"""What the command line says of a run: its metric, its best epoch."""
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 
-from trainer.cli.show import document, print_summary
+from trainer.cli.follow import Bar, Lines
+from trainer.cli.show import METRICS, document, print_json, print_summary, print_table
 from trainer.v1 import run_pb2
+
+LABELS = [("accuracy", "accuracy"), ("r2", "R²"), ("rmse", "RMSE")]
+
+
+def run(**metric: float) -> run_pb2.Run:
+    """A run that has succeeded."""
+    result = run_pb2.Result(steps=4, epochs=1, e_in=0.5, e_out=0.25, **metric)
+    return run_pb2.Run(id="r-1", state=run_pb2.RUN_STATE_SUCCEEDED, result=result)
+
+
+def test_every_metric_of_the_messages_has_a_label() -> None:
+    for message in (run_pb2.Progress, run_pb2.Epoch, run_pb2.Result):
+        fields = message.DESCRIPTOR.oneofs_by_name["metric"].fields
+        assert [field.name for field in fields] == list(METRICS) == [name for name, _ in LABELS]
+
+
+@pytest.mark.parametrize(("name", "label"), LABELS)
+def test_a_run_shows_its_metric_and_no_other(
+    name: str, label: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = document(run(**{name: 0.98765}))
+    assert {key: found[key] for key in METRICS} == dict.fromkeys(METRICS) | {name: 0.98765}
+    print_summary(run(**{name: 0.98765}))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line[0] in METRICS.values()] == [[label, "0.9877"]]
+    print_table([run(**{name: 0.98765})])
+    assert f"{label} 0.9877" in capsys.readouterr().out
+
+
+def test_a_run_without_a_metric_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {document(run())[key] for key in METRICS} == {None}
+    print_summary(run())
+    print_table([run()])
+    shown = capsys.readouterr().out
+    assert not [label for label in METRICS.values() if label in shown]
+
+
+def test_a_metric_that_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json(document(run(r2=-math.inf)))
+    assert json.loads(capsys.readouterr().out)["r2"] is None
+
+
+@pytest.mark.parametrize(("name", "label"), LABELS)
+def test_following_a_run_shows_its_metric(
+    name: str, label: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = Lines()
+    lines.progress(run_pb2.Progress(epoch=1, e_in=0.5, samples_per_second=9, **{name: 0.25}))
+    lines.epoch(run_pb2.Epoch(epoch=1, e_in=0.5, e_out=0.4, **{name: 0.75}))
+    lines.close()
+    progress, epoch = capsys.readouterr().err.splitlines()
+    assert f"E_in 0.5000 {label} 0.250 9 samples/s" in progress
+    assert epoch == f"epoch 1 done: E_in 0.5000 E_out 0.4000 held-out {label} 0.7500"
+
+
+def test_following_a_run_without_a_metric_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    lines.progress(run_pb2.Progress(epoch=1, e_in=0.5, samples_per_second=9))
+    lines.epoch(run_pb2.Epoch(epoch=1, e_in=0.5, e_out=0.4))
+    lines.close()
+    progress, epoch = capsys.readouterr().err.splitlines()
+    assert "E_in 0.5000 9 samples/s" in progress
+    assert epoch == "epoch 1 done: E_in 0.5000 E_out 0.4000"
+
+
+@pytest.mark.parametrize(("name", "label"), LABELS)
+def test_the_bar_shows_the_metric(
+    name: str, label: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    bar = Bar()
+    bar.progress(run_pb2.Progress(epoch=1, steps=4, e_in=0.5, **{name: 0.25}))
+    bar.close()
+    assert f"E_in 0.5000 · {label} 0.250 · " in capsys.readouterr().err
 
 
 def ended(**fields: object) -> run_pb2.Run:

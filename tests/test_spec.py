@@ -28,6 +28,7 @@ ABSENT = object()
 
 LAYER_TYPES = "affine, affine_relu, flatten, relu"
 RULES = "adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd"
+LOSS_NAMES = ", ".join(sorted(LOSSES))
 NOT_A_FIELD = "is not a field of a specification here; check its spelling"
 
 
@@ -127,10 +128,19 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         "but the last layer gives (9,)",
     ),
     ({"model__loss": ABSENT}, "model.loss: is required"),
-    ({"model__loss": "mse"}, "model.loss: must be one of: cross_entropy, squared_error; got 'mse'"),
+    ({"model__loss": "mse"}, f"model.loss: must be one of: {LOSS_NAMES}; got 'mse'"),
     (
         {"model__loss": "squared_error"},
         "model.loss: squared_error needs vectors as targets, the data has class numbers",
+    ),
+    (
+        {"model__loss": "logistic"},
+        "model.loss: logistic needs two classes or vectors as targets, the data has 10 classes",
+    ),
+    (
+        {"model__loss": "reconstruction"},
+        "model.loss: reconstruction needs as many scores as the input's 64 elements, of shape "
+        "(8, 8, 1), but the last layer gives (10,)",
     ),
     # Training.
     ({"train": ABSENT}, "train: is required"),

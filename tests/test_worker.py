@@ -11,8 +11,8 @@ from gradient_check import Array, assert_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layers import Affine, AffineReLU, Flatten, Loss, Network
-from layers.losses import CrossEntropy, SquaredError
+from layers import Affine, AffineReLU, Flatten, Layer, Loss, Network, TargetError
+from layers.losses import CrossEntropy, Reconstruction, SignedLogistic, SquaredError
 from workers.datasets import Dataset, Description, Split
 from workers.job import Job
 from workers.tree import additions, cover
@@ -57,8 +57,15 @@ LAYERS = (Flatten(), AffineReLU(HIDDEN), Affine(CLASSES))
 class Rig:
     """One worker with memory of its own, as after joining a server."""
 
-    def __init__(self, source: Made, batch_size: int, shards: int, loss: Loss | None = None):
-        self.job = Job(source, LAYERS, loss or CrossEntropy(), 3, batch_size, shards)
+    def __init__(
+        self,
+        source: Made,
+        batch_size: int,
+        shards: int,
+        loss: Loss | None = None,
+        layers: tuple[Layer, ...] = LAYERS,
+    ) -> None:
+        self.job = Job(source, layers, loss or CrossEntropy(), 3, batch_size, shards)
         self.data = source.load()
         self.network: Network = self.job.network(self.data.description)
         self.sampling = self.job.sampling(self.data.description)
@@ -193,8 +200,7 @@ def test_an_empty_shard_adds_zeros() -> None:
     rig = Rig(Made(10), batch_size=8, shards=4)
     answer, vectors = rig.gradient(1, 2, 3)
     assert not vectors[0].any()
-    assert list(answer.losses) == [0.0]
-    assert answer.rows == answer.correct == 0
+    assert (list(answer.losses), answer.rows, list(answer.metric)) == ([0], 0, [0, 0])
     total, losses, rows = rig.whole(1, [0, 1, 3, 4])
     np.testing.assert_allclose(total, gradient_by_einsum(rig, 1)[0], rtol=1e-4, atol=1e-5)
     assert (len(losses), rows) == (4, 2)
@@ -238,16 +244,64 @@ def test_an_answer_repeats_its_task() -> None:
     assert answer.compute_seconds >= 0
 
 
-def test_correct_rows_are_counted_where_that_has_a_meaning() -> None:
+def test_each_shard_is_measured_for_the_metric_of_the_loss() -> None:
     rig = Rig(Made(100), batch_size=24, shards=4)
-    chosen = rig.sampling.step_rows(0)
-    _, _, scores = forward_by_einsum(rig, rig.data.train.x[chosen])
     answer, _ = rig.worker.compute(gradient_task(0, 0, 4))
-    assert answer.correct == (scores.argmax(axis=1) == rig.data.train.y[chosen]).sum()
+    expected = []
+    for rows in rig.sampling.shard_rows(0):
+        _, _, scores = forward_by_einsum(rig, rig.data.train.x[rows])
+        expected += [len(rows), (scores.argmax(axis=1) == rig.data.train.y[rows]).sum()]
+    assert list(answer.metric) == expected
 
     regression = Rig(Made(100, vectors=True), batch_size=24, shards=4, loss=SquaredError())
     answer, _ = regression.worker.compute(gradient_task(0, 0, 4))
-    assert not answer.HasField("correct")
+    expected = []
+    for rows in regression.sampling.shard_rows(0):
+        y = regression.data.train.y[rows].astype(np.float64)
+        _, _, scores = forward_by_einsum(regression, regression.data.train.x[rows])
+        expected += [len(rows), ((y - scores) ** 2).sum(), *y.sum(axis=0), *(y**2).sum(axis=0)]
+    np.testing.assert_allclose(answer.metric, expected, rtol=1e-5)
+
+
+def test_an_unsupervised_loss_has_the_input_as_target() -> None:
+    layers = (Affine(HIDDEN), Affine(FEATURES))
+    rig = Rig(Made(100, 20), batch_size=24, shards=4, loss=Reconstruction(), layers=layers)
+    W, b, V, c = (
+        rig.network.views(rig.weights.astype(np.float64))[i][name] for i in (0, 1) for name in "Wb"
+    )
+    x = rig.data.train.x[rig.sampling.step_rows(0)].reshape(24, FEATURES).astype(np.float64)
+    hidden = np.einsum("bi,oi->bo", x, W) + b
+    ds = 2 * (np.einsum("bi,oi->bo", hidden, V) + c - x)
+    dhidden = np.einsum("bo,oi->bi", ds, V)
+    parts = [
+        np.einsum("bo,bi->oi", dhidden, x),
+        dhidden.sum(axis=0),
+        np.einsum("bo,bi->oi", ds, hidden),
+        ds.sum(axis=0),
+    ]
+    total, losses, _ = rig.whole(0, [0, 4])
+    np.testing.assert_allclose(
+        total, np.concatenate([part.ravel() for part in parts]), rtol=1e-4, atol=1e-4
+    )
+    assert sum(losses) == pytest.approx((ds**2).sum() / 4, rel=1e-5)
+
+    x = rig.data.test.x.reshape(20, FEATURES)
+    error = np.einsum("bi,oi->bo", np.einsum("bi,oi->bo", x, W) + b, V) + c - x
+    answer, _ = rig.worker.compute(evaluation_task(work_pb2.SPLIT_TEST, 0, 1))
+    np.testing.assert_allclose(answer.metric, [20 * FEATURES, (error**2).sum()], rtol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_target_that_the_loss_cannot_read_is_refused_at_the_start(split: str) -> None:
+    source = Made(10, 10, vectors=True)
+    data = source.load()
+    good, bad = np.ones((10, CLASSES), np.float32), np.ones((10, CLASSES), np.float32)
+    bad[7, 2] = 0.25
+    splits = {name: Split(data.train.x, good, 1.0) for name in ("train", "test")}
+    splits[split] = Split(data.train.x, bad, 1.0)
+    job = Job(source, LAYERS, SignedLogistic(), 3, batch_size=5, shards=1)
+    with pytest.raises(TargetError, match=r"the data has 0\.25"):
+        Worker(job, Dataset(data.description, **splits), np.zeros(1), np.zeros((1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -267,10 +321,11 @@ def test_evaluated_chunks_sum_to_the_split(split: work_pb2.Split) -> None:
     pieces = [rig.worker.compute(evaluation_task(split, i, i + 1))[0] for i in range(units)]
     assert vectors == 0
     assert whole.rows == sum(piece.rows for piece in pieces) == len(data)
-    assert whole.correct == sum(piece.correct for piece in pieces)
     assert list(whole.losses) == [piece.losses[0] for piece in pieces]
+    assert list(whole.metric) == [value for piece in pieces for value in piece.metric]
 
     _, _, scores = forward_by_einsum(rig, data.x)
     losses = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(data)), data.y]
     assert sum(whole.losses) == pytest.approx(losses.sum(), rel=1e-5)
-    assert whole.correct == (scores.argmax(axis=1) == data.y).sum()
+    right = (scores.argmax(axis=1) == data.y).sum()
+    assert (sum(whole.metric[::2]), sum(whole.metric[1::2])) == (len(data), right)

@@ -29,6 +29,13 @@ from prometheus_client.registry import Collector
 from trainer.server.step_times import BOUNDS
 from trainer.v1 import run_pb2, runner_pb2
 
+_METRICS = {
+    "accuracy": ("sumgrad_accuracy_ratio", "Share of right answers"),
+    "r2": ("sumgrad_r2_ratio", "Share of the targets' variance explained"),
+    "rmse": ("sumgrad_rmse", "Root mean squared error of an element"),
+}
+"""Series and meaning of each metric that a loss may have."""
+
 _ACTIVE = (run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING)
 
 
@@ -101,9 +108,10 @@ def _progress(runs: list[tuple[str, run_pb2.Run]]) -> Iterator[Metric]:
     steps = CounterMetricFamily("sumgrad_steps", "Steps applied by a run.", labels=["run"])
     samples = CounterMetricFamily("sumgrad_samples", "Training rows read.", labels=["run"])
     loss = GaugeMetricFamily("sumgrad_loss", "E_in over the epoch so far.", labels=["run"])
-    accuracy = GaugeMetricFamily(
-        "sumgrad_accuracy_ratio", "Right answers in the epoch so far.", labels=["run"]
-    )
+    metrics = {
+        name: GaugeMetricFamily(series, f"{meaning} in the epoch so far.", labels=["run"])
+        for name, (series, meaning) in _METRICS.items()
+    }
     workers = GaugeMetricFamily("sumgrad_workers_alive", "Workers at work.", labels=["run"])
     for run_id, run in runs:
         progress = run.progress
@@ -112,9 +120,9 @@ def _progress(runs: list[tuple[str, run_pb2.Run]]) -> Iterator[Metric]:
         workers.add_metric([run_id], progress.workers)
         if progress.step:
             loss.add_metric([run_id], progress.e_in)
-        if progress.HasField("accuracy"):
-            accuracy.add_metric([run_id], progress.accuracy)
-    return iter((steps, samples, loss, accuracy, workers))
+        if metric := progress.WhichOneof("metric"):
+            metrics[metric].add_metric([run_id], getattr(progress, metric))
+    return iter((steps, samples, loss, *metrics.values(), workers))
 
 
 def _histogram(times: list[tuple[str, runner_pb2.StepTimes]]) -> Metric:

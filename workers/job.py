@@ -34,4 +34,4 @@ class Job:
         return Sampling(self.seed, data.train_rows, batch_size, shards)
 
     def targets(self, data: Description) -> Targets:
-        return Targets(data.classes, data.target_shape)
+        return Targets(data.classes, data.target_shape, data.sample_shape)

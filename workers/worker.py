@@ -13,6 +13,7 @@ from layers.context import Key, Workspace
 from workers.channel import Link, ServerAddress, Vectors
 from workers.datasets import Dataset, Split
 from workers.job import Job
+from workers.sampling import Rows
 from workers.tree import Node, cover
 from workers.v1 import work_pb2
 
@@ -45,11 +46,16 @@ class Worker:
     Args:
         weights: the flat vector that the network reads, filled by the channel.
         sums: (sums_needed(shards), size) vectors that gradients are written into.
+
+    Raises:
+        TargetError: the loss cannot read a value of the targets.
     """
 
     def __init__(self, job: Job, data: Dataset, weights: Array, sums: Array) -> None:
         self._data = data
         self._loss = job.loss
+        for split in (data.train, data.test):
+            job.loss.check_values(split.y)
         self._sampling = job.sampling(data.description)
         self._network = job.network(data.description)
         self._weights = self._network.views(weights)
@@ -100,7 +106,7 @@ class Worker:
     ) -> None:
         if len(x) == 0:
             self._sums[row] = 0
-            answer.losses.append(0.0)
+            self._tally(answer, 0.0, np.empty((0, *self._network.output_shape), np.float32), y)
             return
         scores, backward = self._network.forward(self._weights, x, key, self._workspace)
         loss, dscores = self._loss.forward(scores, y)
@@ -110,15 +116,13 @@ class Worker:
     def _tally(self, answer: work_pb2.Answer, loss: float, scores: Array, y: Array) -> None:
         answer.losses.append(loss)
         answer.rows += len(scores)
-        correct = self._loss.correct(scores, y)
-        if correct is not None:
-            answer.correct += correct
+        answer.metric.extend(self._loss.measure(scores, y))
 
     def _shards(self, step: int, begin: int, end: int) -> list[Batch]:
         key = (step, begin, end)
         if self._gathered is None or self._gathered[0] != key:
             rows = self._sampling.shard_rows(step)[begin:end]
-            self._gathered = (key, [self._data.train.batch(part) for part in rows])
+            self._gathered = (key, [self._batch(self._data.train, part) for part in rows])
         return self._gathered[1]
 
     def _chunks(self, task: work_pb2.Task) -> Iterator[Batch]:
@@ -127,14 +131,18 @@ class Worker:
         )
         for chunk in range(task.begin, task.end):
             first = chunk * EVALUATION_ROWS
-            yield split.batch(np.arange(first, min(first + EVALUATION_ROWS, len(split))))
+            yield self._batch(split, np.arange(first, min(first + EVALUATION_ROWS, len(split))))
+
+    def _batch(self, split: Split, rows: Rows) -> Batch:
+        x, y = split.batch(rows)
+        return (x, x) if self._loss.unsupervised else (x, y)
 
 
 def work(job: Job, address: ServerAddress, name: str, vectors: Vectors = "auto") -> None:
     """Join a server and compute its tasks until it says stop.
 
     Raises:
-        DatasetError: the data cannot be read here; the server is told.
+        DatasetError, TargetError: the data cannot be used here; the server is told.
         ServerSilentError: the server is gone.
     """
     data = job.source.describe()

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from layers.arrays import Array, Shape
-from layers.hyperparameters import ShapeError
-from layers.losses.loss import Targets
+from layers.losses.class_scores import check_class_scores, measure_class_scores
+from layers.losses.loss import Loss, Targets
+from layers.losses.metrics import ACCURACY, Metric
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Loss):
     """Scores are one vector a row, one score a class; y holds class numbers."""
 
+    metric: ClassVar[Metric] = ACCURACY
+
     def check(self, scores: Shape, targets: Targets) -> None:
-        if targets.classes is None:
-            raise ShapeError("cross_entropy needs class numbers as targets, the data has vectors")
-        if scores != (targets.classes,):
-            raise ShapeError(
-                f"cross_entropy needs scores of shape ({targets.classes},), one a class of the "
-                f"data, but the last layer gives {scores}"
-            )
+        check_class_scores("cross_entropy", scores, targets)
 
     def forward(self, s: Array, y: Array) -> tuple[float, Array]:
         rows = np.arange(len(s))
@@ -35,5 +33,5 @@ class CrossEntropy:
         p[rows, y] -= 1
         return float(losses.sum(dtype=np.float64)), p
 
-    def correct(self, s: Array, y: Array) -> int | None:
-        return int(np.count_nonzero(s.argmax(axis=1) == y))
+    def measure(self, s: Array, y: Array) -> tuple[float, ...]:
+        return measure_class_scores(s, y)

@@ -1,30 +1,51 @@
-"""What every loss is: the sum over a batch, its feedback, and the targets it can read."""
+"""What every loss is: the sum over a batch, its feedback, its metric, the targets it can read."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from layers.arrays import Array, Shape
+from layers.losses.metrics import Metric
 
 
 class Targets(NamedTuple):
-    """What a data set offers as y: class numbers below ``classes``, or vectors of ``shape``."""
+    """What a data set offers as y: class numbers below ``classes``, or vectors of ``shape``.
+
+    ``input`` is a sample's shape, for a loss that takes the sample itself as y.
+    """
 
     classes: int | None
     shape: Shape | None
+    input: Shape
+
+
+class TargetError(ValueError):
+    """A target has a value that the loss gives no meaning; the message names it."""
 
 
 class Loss(Protocol):
-    """L(s, y), summed over the rows of a batch (SPEC section 7)."""
+    """L(s, y), summed over the rows of a batch (SPEC section 7).
+
+    Attributes:
+        metric: what ``measure`` is for.
+        unsupervised: y is the network's input, not the data set's targets (SPEC section 1).
+    """
+
+    metric: ClassVar[Metric]
+    unsupervised: ClassVar[bool] = False
 
     def check(self, scores: Shape, targets: Targets) -> None:
         """Raise ShapeError unless scores of this shape can be held against these targets."""
         ...
 
+    def check_values(self, y: Array) -> None:
+        """Raise TargetError unless every value of y has a meaning; done once, on loading."""
+        return
+
     def forward(self, s: Array, y: Array) -> tuple[float, Array]:
         """The summed loss, accumulated in float64, and δS per row, undivided."""
         ...
 
-    def correct(self, s: Array, y: Array) -> int | None:
-        """How many rows are predicted right, or None where that has no meaning."""
+    def measure(self, s: Array, y: Array) -> tuple[float, ...]:
+        """The metric's sums over the rows."""
         ...

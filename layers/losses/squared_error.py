@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from layers.arrays import Array, Shape
 from layers.hyperparameters import ShapeError
-from layers.losses.loss import Targets
+from layers.losses.loss import Loss, Targets
+from layers.losses.metrics import R2, Metric, squares
 
 
 @dataclass(frozen=True)
-class SquaredError:
+class SquaredError(Loss):
     """Scores and targets are arrays of one shape."""
+
+    metric: ClassVar[Metric] = R2
 
     def check(self, scores: Shape, targets: Targets) -> None:
         if targets.shape is None:
@@ -30,5 +35,7 @@ class SquaredError:
         error *= 2
         return loss, error
 
-    def correct(self, s: Array, y: Array) -> int | None:
-        return None
+    def measure(self, s: Array, y: Array) -> tuple[float, ...]:
+        elements = y.reshape(len(y), math.prod(y.shape[1:])).astype(np.float64)
+        moments = elements.sum(axis=0), np.square(elements).sum(axis=0)
+        return (float(len(y)), squares(s - y), *moments[0].tolist(), *moments[1].tolist())

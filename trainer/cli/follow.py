@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from trainer.cli.background import in_background
-from trainer.cli.show import state_name
+from trainer.cli.show import metric, state_name
 from trainer.v1 import run_pb2, service_pb2
 
 LINE_SECONDS = 0.5
@@ -77,10 +77,9 @@ class Bar:
         self._live.console.print(escape(text), highlight=False)
 
     def progress(self, progress: run_pb2.Progress) -> None:
-        accuracy = f" · accuracy {progress.accuracy:.3f}" if progress.HasField("accuracy") else ""
         place = f"epoch {progress.epoch}/{progress.epochs} · step {progress.step}/{progress.steps}"
         figures = (
-            f"E_in {progress.e_in:.4f}{accuracy}{self._held_out} · "
+            f"E_in {progress.e_in:.4f}{_after(' · ', metric(progress, '.3f'))}{self._held_out} · "
             f"{progress.samples_per_second:,.0f} samples/s · "
             f"{_duration(progress.seconds_left)} left"
         )
@@ -107,17 +106,16 @@ class Lines:
         print(text, file=sys.stderr, flush=True)
 
     def progress(self, progress: run_pb2.Progress) -> None:
-        accuracy = f" accuracy {progress.accuracy:.3f}" if progress.HasField("accuracy") else ""
         self._figures(
             f"epoch {progress.epoch}/{progress.epochs} step {progress.step}/{progress.steps} "
-            f"E_in {progress.e_in:.4f}{accuracy} {progress.samples_per_second:,.0f} samples/s "
-            f"{_duration(progress.seconds_left)} left"
+            f"E_in {progress.e_in:.4f}{_after(' ', metric(progress, '.3f'))} "
+            f"{progress.samples_per_second:,.0f} samples/s {_duration(progress.seconds_left)} left"
         )
 
     def epoch(self, epoch: run_pb2.Epoch) -> None:
-        accuracy = f" held-out accuracy {epoch.accuracy:.4f}" if epoch.HasField("accuracy") else ""
         self._figures(
-            f"epoch {epoch.epoch} done: E_in {epoch.e_in:.4f} E_out {epoch.e_out:.4f}{accuracy}"
+            f"epoch {epoch.epoch} done: E_in {epoch.e_in:.4f} E_out {epoch.e_out:.4f}"
+            f"{_after(' held-out ', metric(epoch, '.4f'))}"
         )
 
     def _figures(self, text: str) -> None:
@@ -133,6 +131,10 @@ class Lines:
 
     def close(self) -> None:
         self._flush()
+
+
+def _after(separator: str, text: str) -> str:
+    return separator + text if text else ""
 
 
 def _duration(seconds: float) -> str:

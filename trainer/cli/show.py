@@ -15,6 +15,9 @@ from trainer.v1 import run_pb2
 
 Document = dict[str, Any]
 
+METRICS = {"accuracy": "accuracy", "r2": "R²", "rmse": "RMSE"}
+"""What people call the metrics, by their fields in the messages."""
+
 WIDEST = 160
 """Columns that a table line takes at the most, but for long names of runs."""
 
@@ -29,6 +32,7 @@ def document(run: run_pb2.Run) -> Document:
     result = run.result if run.HasField("result") else None
     progress = run.progress if run.HasField("progress") else None
     figures = result or progress
+    name = result.WhichOneof("metric") if result else None
     return {
         "id": run.id,
         "name": run.spec.name,
@@ -37,7 +41,7 @@ def document(run: run_pb2.Run) -> Document:
         "epochs": result.epochs if result else progress.epoch if progress else 0,
         "e_in": _finite(figures.e_in) if figures else None,
         "e_out": _finite(result.e_out) if result else None,
-        "accuracy": result.accuracy if result and result.HasField("accuracy") else None,
+        **{key: _finite(getattr(result, key)) if key == name else None for key in METRICS},
         "weights_digest": result.weights_digest if result else None,
         "weights_path": result.weights_path if result else None,
         "samples_per_second": figures.samples_per_second if figures else None,
@@ -61,8 +65,9 @@ def print_json(content: Document | list[Document]) -> None:
 def print_summary(run: run_pb2.Run) -> None:
     """A run's figures on stdout, one a line."""
     found = document(run)
-    numbers = {"e_in": ".6f", "e_out": ".6f", "accuracy": ".4f", "samples_per_second": ",.0f"}
-    labels = {
+    numbers = {"e_in": ".6f", "e_out": ".6f", "samples_per_second": ",.0f"}
+    numbers |= dict.fromkeys(METRICS, ".4f")
+    labels = METRICS | {
         "id": "run",
         "e_in": "E_in",
         "e_out": "E_out",
@@ -71,7 +76,7 @@ def print_summary(run: run_pb2.Run) -> None:
         "samples_per_second": "samples/s",
     }
     for key in (
-        "id", "name", "state", "message", "steps", "epochs", "e_in", "e_out", "accuracy",
+        "id", "name", "state", "message", "steps", "epochs", "e_in", "e_out", *METRICS,
         "weights_digest", "weights_path", "samples_per_second", "workers",
     ):  # fmt: skip
         value = found[key]
@@ -90,7 +95,7 @@ def print_table(runs: Sequence[run_pb2.Run]) -> None:
         print("no runs yet; submit one with `sumgrad submit SPEC`")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "name", "state", "steps", "E_in", "E_out", "accuracy", "created"):
+    for heading in ("run", "name", "state", "steps", "E_in", "E_out", "metric", "created"):
         table.add_column(heading, no_wrap=True)
     for run in runs:
         found = document(run)
@@ -101,12 +106,18 @@ def print_table(runs: Sequence[run_pb2.Run]) -> None:
             str(found["steps"]),
             _number(found["e_in"]),
             _number(found["e_out"]),
-            _number(found["accuracy"]),
+            metric(run.result, ".4f"),
             found["created"],
         )
     # No column is cut: a narrow terminal wraps lines, and a pipe has no width.
     console = Console(width=max(Console().width, WIDEST))
     console.print(table, markup=False)
+
+
+def metric(figures: run_pb2.Progress | run_pb2.Epoch | run_pb2.Result, digits: str) -> str:
+    """The metric and what it is, like ``accuracy 0.981``; empty where there is none."""
+    name = figures.WhichOneof("metric")
+    return "" if name is None else f"{METRICS[name]} {getattr(figures, name):{digits}}"
 
 
 def _finite(value: float) -> float | None:

@@ -225,7 +225,7 @@ class ParameterServer:
         return early_stopping is not None and early_stopping.is_over(self._held_out)
 
     def _evaluate(self, split: work_pb2.Split) -> Tally:
-        """Loss and accuracy over a whole split, computed by the workers."""
+        """Loss and metric over a whole split, computed by the workers."""
         train = split == work_pb2.SPLIT_TRAIN
         rows = self._data.train_rows if train else self._data.test_rows
         task = work_pb2.Task(evaluation=work_pb2.Evaluation(split=split))
@@ -258,7 +258,7 @@ class ParameterServer:
             epochs=len(self._held_out),
             e_in=in_sample.mean,
             e_out=held_out.mean,
-            accuracy=held_out.accuracy,
+            **held_out.figures(self._plan.job.loss.metric),
             weights_digest=weights_digest,
             weights_path=str(path),
             samples_per_second=self._samples / self._training_seconds,
@@ -362,10 +362,9 @@ class ParameterServer:
             answers.nodes += nodes
             answers.sums += self._hub.vectors(worker, len(nodes), frames)
             answers.holders += [worker] * len(nodes)
-        answers.losses.update(enumerate(answer.losses, answer.begin))
+        answers.losses += answer.losses
+        answers.metric += answer.metric
         answers.rows += answer.rows
-        if answer.HasField("correct"):
-            answers.correct = (answers.correct or 0) + answer.correct
         answers.compute_seconds = max(answers.compute_seconds, answer.compute_seconds)
 
     def _keep_sums_of(self, worker: str) -> None:
@@ -394,7 +393,7 @@ class ParameterServer:
             steps=self._steps,
             samples=self._samples,
             e_in=tally.mean,
-            accuracy=tally.accuracy,
+            **tally.figures(self._plan.job.loss.metric),
             samples_per_second=rate,
             workers=len(self._dispatch.assigned),
             seconds_left=left,
@@ -408,6 +407,6 @@ class ParameterServer:
             step=step,
             e_in=tally.mean,
             e_out=held_out.mean,
-            accuracy=held_out.accuracy,
+            **held_out.figures(self._plan.job.loss.metric),
         )
         self._report(runner_pb2.RunReport(epoch=epoch))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import add
 
+from layers import Metric
 from layers.arrays import Array
 from workers.tree import Node
 
@@ -16,27 +19,29 @@ class RoundAnswers:
     Attributes:
         nodes, sums, holders: summed gradients: which tree node, its vector, and the worker in
             whose memory it lies; one entry each.
-        losses: summed loss by unit (shard or chunk).
+        losses: summed loss of each unit (shard or chunk) that is there.
+        metric: sums of the loss's metric, those of one unit after those of another.
         rows: rows that the units had.
-        correct: rows predicted right, or None where the loss has no such thing.
         compute_seconds: of the slowest worker.
     """
 
     nodes: list[Node] = field(default_factory=list)
     sums: list[Array] = field(default_factory=list)
     holders: list[str] = field(default_factory=list)
-    losses: dict[int, float] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    metric: list[float] = field(default_factory=list)
     rows: int = 0
-    correct: int | None = None
     compute_seconds: float = 0.0
 
     @property
     def loss(self) -> float:
-        """The exact sum, whatever order the answers came in; NaN where there is none."""
-        try:
-            return math.fsum(self.losses.values())
-        except (OverflowError, ValueError):  # the sum is infinite, or Inf − Inf
-            return math.nan
+        return _exact_sum(self.losses)
+
+    @property
+    def metric_sums(self) -> list[float]:
+        """The metric's sums over all units."""
+        width = len(self.metric) // len(self.losses)
+        return [_exact_sum(self.metric[i::width]) for i in range(width)]
 
 
 @dataclass
@@ -45,18 +50,27 @@ class Tally:
 
     loss: float = 0.0
     rows: int = 0
-    correct: int | None = None
+    metric_sums: list[float] = field(default_factory=list)
 
     def add(self, answers: RoundAnswers) -> None:
         self.loss += answers.loss
         self.rows += answers.rows
-        if answers.correct is not None:
-            self.correct = (self.correct or 0) + answers.correct
+        more = answers.metric_sums
+        self.metric_sums = list(map(add, self.metric_sums, more)) if self.metric_sums else more
 
     @property
     def mean(self) -> float:
         return self.loss / self.rows
 
-    @property
-    def accuracy(self) -> float | None:
-        return None if self.correct is None else self.correct / self.rows
+    def figures(self, metric: Metric) -> dict[str, float]:
+        """The metric's value by its name, or nothing where it has none."""
+        value = metric.value(self.metric_sums) if self.metric_sums else None
+        return {} if value is None else {metric.name: value}
+
+
+def _exact_sum(values: Sequence[float]) -> float:
+    """The exact sum, whatever order the answers came in; NaN where there is none."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # the sum is infinite, or Inf − Inf
+        return math.nan

@@ -15,6 +15,10 @@ class Loss(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOSS_UNSPECIFIED: _ClassVar[Loss]
     LOSS_CROSS_ENTROPY: _ClassVar[Loss]
     LOSS_SQUARED_ERROR: _ClassVar[Loss]
+    LOSS_LOGISTIC: _ClassVar[Loss]
+    LOSS_SIGNED_LOGISTIC: _ClassVar[Loss]
+    LOSS_SVM: _ClassVar[Loss]
+    LOSS_RECONSTRUCTION: _ClassVar[Loss]
 
 class Vectors(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +39,10 @@ class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 LOSS_UNSPECIFIED: Loss
 LOSS_CROSS_ENTROPY: Loss
 LOSS_SQUARED_ERROR: Loss
+LOSS_LOGISTIC: Loss
+LOSS_SIGNED_LOGISTIC: Loss
+LOSS_SVM: Loss
+LOSS_RECONSTRUCTION: Loss
 VECTORS_UNSPECIFIED: Vectors
 VECTORS_AUTO: Vectors
 VECTORS_MEMORY: Vectors
@@ -324,7 +332,7 @@ class Run(_message.Message):
     def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[RunSpec, _Mapping]] = ..., state: _Optional[_Union[RunState, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("epoch", "epochs", "step", "steps", "samples", "e_in", "accuracy", "samples_per_second", "workers", "seconds_left")
+    __slots__ = ("epoch", "epochs", "step", "steps", "samples", "e_in", "accuracy", "r2", "rmse", "samples_per_second", "workers", "seconds_left")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -332,6 +340,8 @@ class Progress(_message.Message):
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     E_IN_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    R2_FIELD_NUMBER: _ClassVar[int]
+    RMSE_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
@@ -342,32 +352,40 @@ class Progress(_message.Message):
     samples: int
     e_in: float
     accuracy: float
+    r2: float
+    rmse: float
     samples_per_second: float
     workers: int
     seconds_left: float
-    def __init__(self, epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., samples: _Optional[int] = ..., e_in: _Optional[float] = ..., accuracy: _Optional[float] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., seconds_left: _Optional[float] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., samples: _Optional[int] = ..., e_in: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., seconds_left: _Optional[float] = ...) -> None: ...
 
 class Epoch(_message.Message):
-    __slots__ = ("epoch", "step", "e_in", "e_out", "accuracy")
+    __slots__ = ("epoch", "step", "e_in", "e_out", "accuracy", "r2", "rmse")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     E_IN_FIELD_NUMBER: _ClassVar[int]
     E_OUT_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    R2_FIELD_NUMBER: _ClassVar[int]
+    RMSE_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     step: int
     e_in: float
     e_out: float
     accuracy: float
-    def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ...) -> None: ...
+    r2: float
+    rmse: float
+    def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "weights_digest", "weights_path", "samples_per_second", "workers", "best_epoch", "stopped_early")
+    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "r2", "rmse", "weights_digest", "weights_path", "samples_per_second", "workers", "best_epoch", "stopped_early")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     E_IN_FIELD_NUMBER: _ClassVar[int]
     E_OUT_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    R2_FIELD_NUMBER: _ClassVar[int]
+    RMSE_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_PATH_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
@@ -379,13 +397,15 @@ class Result(_message.Message):
     e_in: float
     e_out: float
     accuracy: float
+    r2: float
+    rmse: float
     weights_digest: str
     weights_path: str
     samples_per_second: float
     workers: int
     best_epoch: int
     stopped_early: bool
-    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., best_epoch: _Optional[int] = ..., stopped_early: _Optional[bool] = ...) -> None: ...
+    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., best_epoch: _Optional[int] = ..., stopped_early: _Optional[bool] = ...) -> None: ...
 
 class StateChange(_message.Message):
     __slots__ = ("state", "message", "result")

@@ -93,22 +93,22 @@ class Memory(_message.Message):
     def __init__(self, process: _Optional[int] = ..., descriptor: _Optional[int] = ..., device: _Optional[int] = ..., inode: _Optional[int] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("round", "begin", "end", "losses", "rows", "correct", "compute_seconds")
+    __slots__ = ("round", "begin", "end", "losses", "rows", "metric", "compute_seconds")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
-    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     round: int
     begin: int
     end: int
     losses: _containers.RepeatedScalarFieldContainer[float]
     rows: int
-    correct: int
+    metric: _containers.RepeatedScalarFieldContainer[float]
     compute_seconds: float
-    def __init__(self, round: _Optional[int] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., losses: _Optional[_Iterable[float]] = ..., rows: _Optional[int] = ..., correct: _Optional[int] = ..., compute_seconds: _Optional[float] = ...) -> None: ...
+    def __init__(self, round: _Optional[int] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., losses: _Optional[_Iterable[float]] = ..., rows: _Optional[int] = ..., metric: _Optional[_Iterable[float]] = ..., compute_seconds: _Optional[float] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("message",)

@@ -1,0 +1,24 @@
+"""What the losses share whose scores are one vector a row, one score a class."""
+
+from __future__ import annotations
+
+from layers.arrays import Array, Shape
+from layers.hyperparameters import ShapeError
+from layers.losses.loss import Targets
+from layers.losses.metrics import answers
+
+
+def check_class_scores(loss: str, scores: Shape, targets: Targets) -> None:
+    """Raise ShapeError unless y are class numbers and there is one score a class."""
+    if targets.classes is None:
+        raise ShapeError(f"{loss} needs class numbers as targets, the data has vectors")
+    if scores != (targets.classes,):
+        raise ShapeError(
+            f"{loss} needs scores of shape ({targets.classes},), one a class of the "
+            f"data, but the last layer gives {scores}"
+        )
+
+
+def measure_class_scores(s: Array, y: Array) -> tuple[float, float]:
+    """The sums of accuracy; the largest score, the first where tied, is the answer."""
+    return answers(s.argmax(axis=1) == y)

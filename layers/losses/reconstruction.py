@@ -1,0 +1,34 @@
+"""Reconstruction: squared error against the input itself, L = Σ (x − s)² (SPEC 1 and 7)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from layers.arrays import Array, Shape
+from layers.hyperparameters import ShapeError
+from layers.losses.loss import Loss, Targets
+from layers.losses.metrics import RMSE, Metric, squares
+from layers.losses.squared_error import SquaredError
+
+
+@dataclass(frozen=True)
+class Reconstruction(Loss):
+    """y is x; scores of any shape with as many elements are held against it in row-major order."""
+
+    metric: ClassVar[Metric] = RMSE
+    unsupervised: ClassVar[bool] = True
+
+    def check(self, scores: Shape, targets: Targets) -> None:
+        if math.prod(scores) != math.prod(targets.input):
+            raise ShapeError(
+                f"reconstruction needs as many scores as the input's {math.prod(targets.input)} "
+                f"elements, of shape {targets.input}, but the last layer gives {scores}"
+            )
+
+    def forward(self, s: Array, y: Array) -> tuple[float, Array]:
+        return SquaredError().forward(s, y.reshape(s.shape))
+
+    def measure(self, s: Array, y: Array) -> tuple[float, ...]:
+        return float(s.size), squares(s - y.reshape(s.shape))
