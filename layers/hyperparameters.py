@@ -64,3 +64,10 @@ def above(bound: float) -> Requirement:
 def within(low: float, high: float) -> Requirement:
     """``low`` ≤ value < ``high``."""
     return lambda value: None if low <= value < high else f"must be in [{low}, {high}), got {value}"
+
+
+def one_of(*names: str) -> Requirement:
+    """One of two or more names."""
+    shown = [repr(name) for name in names]
+    expected = f"{', '.join(shown[:-1])} or {shown[-1]}"
+    return lambda value: None if value in names else f"must be {expected}, got {value!r}"
