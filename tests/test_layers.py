@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from gradient_check import KINK_DISTANCE, Array, assert_gradient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layers import (
@@ -346,6 +346,7 @@ def _placed(array: Array, memory: Array, step: int) -> Array:
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_shape_and_any_layout_in_memory_gives_the_same(case: Case, data: st.DataObject) -> None:
     case = case._replace(input_shape=data.draw(case.shapes, "shape"))
