@@ -379,7 +379,7 @@ def test_a_workspace_changes_no_bit_however_often_it_is_used(case: Case, dtype: 
             np.testing.assert_array_equal(grads2[name], grad)
 
 
-MANY_ROWS = 50_000
+MANY_ROWS = 100_000
 """Makes an activation of the smallest case large beside Python's objects and NumPy's buffers."""
 
 
@@ -407,20 +407,20 @@ def peak_of_a_second_pass(case: Case) -> float:
 
 @every_case
 def test_a_second_pass_with_a_workspace_allocates_nothing_large(case: Case) -> None:
-    assert peak_of_a_second_pass(case) < 0.25
+    assert peak_of_a_second_pass(case) < 0.1
 
 
 class WithTemporary(ReLU):
-    """Right, but one array of its own is hidden in an expression."""
+    """Right, but a mask of one byte an element is hidden in an expression."""
 
     def forward(self, params: Params, x: Array, context: Context = EVALUATION) -> Any:
         y, backward = super().forward(params, x, context)
-        y += 0 * x
+        y *= x > 0
         return y, backward
 
 
-def test_the_measure_of_allocations_sees_a_temporary() -> None:
-    assert peak_of_a_second_pass(Case(WithTemporary(), (4,), relu_by_loops)) >= 1
+def test_the_measure_of_allocations_sees_a_temporary_mask() -> None:
+    assert peak_of_a_second_pass(Case(WithTemporary(), (4,), relu_by_loops)) >= 0.125
 
 
 @every_case
