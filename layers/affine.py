@@ -9,8 +9,8 @@ import numpy as np
 
 from layers.arrays import Array, Params, Shape
 from layers.context import EVALUATION, Context
-from layers.hyperparameters import at_least, require
-from layers.initialisers import he
+from layers.hyperparameters import above, at_least, one_of, require
+from layers.initialisers import INITIALISERS, Initialiser, fans, initialise
 from layers.layer import Backward, Operations, Shapes
 
 
@@ -19,13 +19,16 @@ class Affine:
     """Every output is a weighted sum of all inputs, plus a bias.
 
     A sample of any shape is read as one vector of h_in elements; the output is a vector of
-    ``units`` elements. Parameters: W (units × h_in), He-initialised, and b (units), zeros.
+    ``units`` elements. Parameters: W (units × h_in), filled by ``initialiser``, and b (units),
+    zeros at the start. ``init_std`` is the standard deviation of the initialiser "normal".
     """
 
     units: int
+    initialiser: Initialiser = "he"
+    init_std: float = 0.01
 
     def __post_init__(self) -> None:
-        require(self, units=at_least(1))
+        require(self, units=at_least(1), initialiser=one_of(*INITIALISERS), init_std=above(0))
 
     def shapes(self, input_shape: Shape) -> Shapes:
         params = {"W": (self.units, math.prod(input_shape)), "b": (self.units,)}
@@ -36,7 +39,8 @@ class Affine:
         return Operations(product + self.units, 2 * product + self.units)
 
     def init(self, rng: np.random.Generator, params: Params) -> None:
-        he(rng, params["W"], fan_in=params["W"].shape[1])
+        h_out, h_in = params["W"].shape
+        initialise(self.initialiser, self.init_std, rng, params["W"], *fans(h_in, h_out))
         params["b"][:] = 0
 
     def forward(

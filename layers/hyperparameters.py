@@ -92,3 +92,10 @@ def pair_at_least(bound: int) -> Requirement:
     return lambda value: next(
         (problem for number in as_pair(value) if (problem := check(number))), None
     )
+
+
+def one_of(*names: str) -> Requirement:
+    """One of two or more names."""
+    shown = [repr(name) for name in names]
+    expected = f"{', '.join(shown[:-1])} or {shown[-1]}"
+    return lambda value: None if value in names else f"must be {expected}, got {value!r}"

@@ -16,9 +16,7 @@ from layers.context import Context, Key, Workspace
 from layers.fusion import Stage, fused
 from layers.hyperparameters import ShapeError
 from layers.layer import Backward, Layer, Shapes
-
-INIT_STREAM = 0
-"""The first part of the key of every stream of initial weights."""
+from layers.streams import INIT_STREAM, generator
 
 
 class Slot(NamedTuple):
@@ -106,8 +104,7 @@ class Network:
         """The initial flat vector; layer i draws from a generator keyed by (seed, i)."""
         flat = np.zeros(self.size, dtype)
         for index, (layer, params) in enumerate(zip(self.layers, self.views(flat), strict=True)):
-            key = np.random.SeedSequence(seed, spawn_key=(INIT_STREAM, index))
-            layer.init(np.random.Generator(np.random.Philox(key)), params)
+            layer.init(generator(seed, INIT_STREAM, index), params)
         return flat
 
     def forward(

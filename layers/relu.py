@@ -41,7 +41,8 @@ class ReLU:
 def rectified(x: Array, out: Array) -> Array:
     """max(0, X); ``out`` may be x."""
     # Against an array of zeros it takes a third of the time that it takes against the number.
-    return np.maximum(x, np.zeros(x.shape[-2:], x.dtype), out=out)
+    zeros = np.zeros(x.shape[max(1, x.ndim - 2) :], x.dtype)
+    return np.maximum(x, zeros, out=out)
 
 
 def masked(dy: Array, y: Array, context: Context, out: Array) -> Array:

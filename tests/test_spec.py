@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -26,9 +26,9 @@ from workers.datasets import DATASETS
 LIMIT = 8
 ABSENT = object()
 
-LAYER_TYPES = "affine, affine_relu, flatten, relu"
 RULES = "adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd"
 LOSS_NAMES = ", ".join(sorted(LOSSES))
+LAYER_TYPES = ", ".join(sorted(LAYERS))
 NOT_A_FIELD = "is not a field of a specification here; check its spelling"
 
 
@@ -113,6 +113,43 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     (
         {"model__layers": affine(2**31)},
         f"model.layers[0].units: must be ≤ {2**31 - 1}, got {2**31}",
+    ),
+    (
+        {"model__layers": [{"type": "affine", "units": 10, "initialiser": "xavier"}]},
+        "model.layers[0].initialiser: must be 'he', 'glorot', 'normal' or 'zeros', got 'xavier'",
+    ),
+    (
+        {"model__layers": [{"type": "affine", "units": 10, "initialiser": 3}]},
+        "model.layers[0].initialiser: must be 'he', 'glorot', 'normal' or 'zeros', got 3",
+    ),
+    (
+        {"model__layers": [{"type": "affine_relu", "units": 10, "init_std": 0.0}]},
+        "model.layers[0].init_std: must be a finite number > 0, got 0.0",
+    ),
+    (
+        {"model__layers": [{"type": "maxout", "units": 10}]},
+        "model.layers[0].pieces: is required",
+    ),
+    (
+        {"model__layers": [{"type": "maxout", "units": 10, "pieces": 0}]},
+        "model.layers[0].pieces: must be ≥ 1, got 0",
+    ),
+    (
+        {"model__layers": [{"type": "dropout", "rate": 1.0}]},
+        "model.layers[0].rate: must be in [0, 1), got 1.0",
+    ),
+    (
+        {"model__layers": [{"type": "elu", "alpha": -1.0}]},
+        "model.layers[0].alpha: must be a finite number > 0, got -1.0",
+    ),
+    (
+        {"model__layers": [{"type": "layer_norm", "epsilon": 0.0}]},
+        "model.layers[0].epsilon: must be a finite number > 0, got 0.0",
+    ),
+    (
+        {"model__layers": [*affine(9), {"type": "layer_norm"}, *affine(1), {"type": "layer_norm"}]},
+        "model.layers[3]: layer_norm needs at least 2 elements along the last axis to normalise "
+        "over, but gets samples of shape (1,)",
     ),
     (
         {"model__layers": [{"type": "flatten", "units": 3}]},
@@ -441,6 +478,14 @@ def test_a_block_and_its_message_have_the_same_fields(block: Any, oneof: Any, na
         hint = hints[field.name]
         kind = get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
         on_the_wire = message.fields_by_name[field.name]
+        if get_origin(kind) is Literal:
+            enum = on_the_wire.enum_type
+            prefix = f"{enum.name.upper()}_"
+            assert {value.name for value in enum.values} == {
+                f"{prefix}UNSPECIFIED",
+                *(prefix + choice.upper() for choice in get_args(kind)),
+            }
+            continue
         assert on_the_wire.type == WIRE_TYPES[kind]
         # A number of 0 must be told apart from none; an empty path is wrong either way.
         assert on_the_wire.has_presence or (kind is str and field.default is MISSING)

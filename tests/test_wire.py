@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -32,16 +32,22 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Values of a field; a Literal lists its own."""
+    return st.sampled_from(get_args(hint)) if get_origin(hint) is Literal else VALUES[hint]
+
+
+def content(block: Any) -> dict[str, st.SearchStrategy[Any]]:
+    """A value for every field of a dataclass."""
+    return {f.name: values(get_type_hints(block)[f.name]) for f in fields(block)}
+
+
 def blocks(table: Mapping[str, Any], key: str) -> st.SearchStrategy[dict[str, Any]]:
     """``{type = "affine", units = …}`` for every row of a table."""
     return st.one_of(
-        st.fixed_dictionaries({key: st.just(name)} | values(block)) for name, block in table.items()
+        st.fixed_dictionaries({key: st.just(name)} | content(block))
+        for name, block in table.items()
     )
-
-
-def values(block: Any) -> dict[str, st.SearchStrategy[Any]]:
-    """A value for every field of a dataclass."""
-    return {f.name: VALUES[get_type_hints(block)[f.name]] for f in fields(block)}
 
 
 def lengths() -> st.SearchStrategy[dict[str, int]]:
@@ -75,7 +81,7 @@ DOCUMENTS = st.fixed_dictionaries(
                     "clip_norm": VALUES[float],
                     "schedule": blocks(SCHEDULES, "type"),
                     "warmup_steps": st.integers(0, 2**31 - 1),
-                    "early_stopping": st.fixed_dictionaries(values(EarlyStopping)),
+                    "early_stopping": st.fixed_dictionaries(content(EarlyStopping)),
                 },
             ),
         ),
@@ -117,6 +123,11 @@ def test_a_specification_comes_back_from_its_document(spec: RunSpec) -> None:
 
 
 def test_a_message_reads_like_the_document(document: dict[str, Any]) -> None:
+    document["model"]["layers"] = [
+        {"type": "affine_relu", "units": 16, "initialiser": "glorot", "init_std": 0.01},
+        {"type": "dropout", "rate": 0.5},
+        {"type": "affine", "units": 10, "initialiser": "normal", "init_std": 0.5},
+    ]
     document["train"] |= {
         "weight_decay": 0.01,
         "clip_value": 0.5,
@@ -135,6 +146,13 @@ def test_a_message_holds_the_defaults_too(document: dict[str, Any]) -> None:
         "schedule": {"type": "constant"},
         "warmup_steps": 0,
     }
+
+
+def test_a_message_without_an_initialiser_means_the_default(document: dict[str, Any]) -> None:
+    message = to_message(parse(document))
+    message.model.layers[1].affine.ClearField("initialiser")
+    message.model.layers[1].affine.ClearField("init_std")
+    assert parse(to_document(message)) == parse(document)
 
 
 def test_a_message_without_fields_has_the_mistakes_of_an_empty_document() -> None:
@@ -180,8 +198,10 @@ def test_a_zero_on_the_wire_is_a_zero_and_not_an_absent_value(document: dict[str
 def test_an_enum_value_from_the_future_is_a_mistake(document: dict[str, Any]) -> None:
     message = to_message(parse(document))
     message.model.loss = 99  # type: ignore[assignment]
+    message.model.layers[1].affine.initialiser = 99  # type: ignore[assignment]
     message.workers.vectors = 99  # type: ignore[assignment]
     assert [violation.field for violation in violations(to_document(message))] == [
+        "model.layers[1].initialiser",
         "model.loss",
         "workers.vectors",
     ]

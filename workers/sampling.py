@@ -9,10 +9,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from layers.streams import ORDER_STREAM, generator
 
-ORDER_STREAM = 1
-"""Keeps the orders apart from the initial weights, which have streams of their own."""
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class Sampling:
 
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, rows: int) -> Rows:
-    key = np.random.SeedSequence(seed, spawn_key=(ORDER_STREAM, epoch))
-    order = np.random.Generator(np.random.Philox(key)).permutation(rows)
+    order = generator(seed, ORDER_STREAM, epoch).permutation(rows)
     order.flags.writeable = False
     return order
 

@@ -10,6 +10,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Initialiser(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INITIALISER_UNSPECIFIED: _ClassVar[Initialiser]
+    INITIALISER_HE: _ClassVar[Initialiser]
+    INITIALISER_GLOROT: _ClassVar[Initialiser]
+    INITIALISER_NORMAL: _ClassVar[Initialiser]
+    INITIALISER_ZEROS: _ClassVar[Initialiser]
+
 class Loss(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LOSS_UNSPECIFIED: _ClassVar[Loss]
@@ -36,6 +44,11 @@ class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_STATE_SUCCEEDED: _ClassVar[RunState]
     RUN_STATE_FAILED: _ClassVar[RunState]
     RUN_STATE_CANCELLED: _ClassVar[RunState]
+INITIALISER_UNSPECIFIED: Initialiser
+INITIALISER_HE: Initialiser
+INITIALISER_GLOROT: Initialiser
+INITIALISER_NORMAL: Initialiser
+INITIALISER_ZEROS: Initialiser
 LOSS_UNSPECIFIED: Loss
 LOSS_CROSS_ENTROPY: Loss
 LOSS_SQUARED_ERROR: Loss
@@ -106,28 +119,48 @@ class Model(_message.Message):
     def __init__(self, layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., loss: _Optional[_Union[Loss, str]] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("affine", "affine_relu", "flatten", "relu")
+    __slots__ = ("affine", "affine_relu", "flatten", "relu", "tanh", "elu", "sigmoid", "maxout", "layer_norm", "dropout")
     AFFINE_FIELD_NUMBER: _ClassVar[int]
     AFFINE_RELU_FIELD_NUMBER: _ClassVar[int]
     FLATTEN_FIELD_NUMBER: _ClassVar[int]
     RELU_FIELD_NUMBER: _ClassVar[int]
+    TANH_FIELD_NUMBER: _ClassVar[int]
+    ELU_FIELD_NUMBER: _ClassVar[int]
+    SIGMOID_FIELD_NUMBER: _ClassVar[int]
+    MAXOUT_FIELD_NUMBER: _ClassVar[int]
+    LAYER_NORM_FIELD_NUMBER: _ClassVar[int]
+    DROPOUT_FIELD_NUMBER: _ClassVar[int]
     affine: Affine
     affine_relu: AffineRelu
     flatten: Flatten
     relu: Relu
-    def __init__(self, affine: _Optional[_Union[Affine, _Mapping]] = ..., affine_relu: _Optional[_Union[AffineRelu, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., relu: _Optional[_Union[Relu, _Mapping]] = ...) -> None: ...
+    tanh: Tanh
+    elu: Elu
+    sigmoid: Sigmoid
+    maxout: Maxout
+    layer_norm: LayerNorm
+    dropout: Dropout
+    def __init__(self, affine: _Optional[_Union[Affine, _Mapping]] = ..., affine_relu: _Optional[_Union[AffineRelu, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., relu: _Optional[_Union[Relu, _Mapping]] = ..., tanh: _Optional[_Union[Tanh, _Mapping]] = ..., elu: _Optional[_Union[Elu, _Mapping]] = ..., sigmoid: _Optional[_Union[Sigmoid, _Mapping]] = ..., maxout: _Optional[_Union[Maxout, _Mapping]] = ..., layer_norm: _Optional[_Union[LayerNorm, _Mapping]] = ..., dropout: _Optional[_Union[Dropout, _Mapping]] = ...) -> None: ...
 
 class Affine(_message.Message):
-    __slots__ = ("units",)
+    __slots__ = ("units", "initialiser", "init_std")
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    INITIALISER_FIELD_NUMBER: _ClassVar[int]
+    INIT_STD_FIELD_NUMBER: _ClassVar[int]
     units: int
-    def __init__(self, units: _Optional[int] = ...) -> None: ...
+    initialiser: Initialiser
+    init_std: float
+    def __init__(self, units: _Optional[int] = ..., initialiser: _Optional[_Union[Initialiser, str]] = ..., init_std: _Optional[float] = ...) -> None: ...
 
 class AffineRelu(_message.Message):
-    __slots__ = ("units",)
+    __slots__ = ("units", "initialiser", "init_std")
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    INITIALISER_FIELD_NUMBER: _ClassVar[int]
+    INIT_STD_FIELD_NUMBER: _ClassVar[int]
     units: int
-    def __init__(self, units: _Optional[int] = ...) -> None: ...
+    initialiser: Initialiser
+    init_std: float
+    def __init__(self, units: _Optional[int] = ..., initialiser: _Optional[_Union[Initialiser, str]] = ..., init_std: _Optional[float] = ...) -> None: ...
 
 class Flatten(_message.Message):
     __slots__ = ()
@@ -136,6 +169,44 @@ class Flatten(_message.Message):
 class Relu(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Tanh(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Elu(_message.Message):
+    __slots__ = ("alpha",)
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    alpha: float
+    def __init__(self, alpha: _Optional[float] = ...) -> None: ...
+
+class Sigmoid(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Maxout(_message.Message):
+    __slots__ = ("units", "pieces", "initialiser", "init_std")
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
+    INITIALISER_FIELD_NUMBER: _ClassVar[int]
+    INIT_STD_FIELD_NUMBER: _ClassVar[int]
+    units: int
+    pieces: int
+    initialiser: Initialiser
+    init_std: float
+    def __init__(self, units: _Optional[int] = ..., pieces: _Optional[int] = ..., initialiser: _Optional[_Union[Initialiser, str]] = ..., init_std: _Optional[float] = ...) -> None: ...
+
+class LayerNorm(_message.Message):
+    __slots__ = ("epsilon",)
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    def __init__(self, epsilon: _Optional[float] = ...) -> None: ...
+
+class Dropout(_message.Message):
+    __slots__ = ("rate",)
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    rate: float
+    def __init__(self, rate: _Optional[float] = ...) -> None: ...
 
 class Train(_message.Message):
     __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update", "weight_decay", "clip_value", "clip_norm", "schedule", "warmup_steps", "early_stopping")

@@ -1,0 +1,41 @@
+"""Tanh, Y = tanh X (SPEC section 5)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from layers.arrays import Array, Params, Shape
+from layers.context import EVALUATION, Context
+from layers.layer import Backward, Operations, Shapes
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """Every element into (−1, 1); the derivative is 1 − Y². No parameters."""
+
+    def shapes(self, input_shape: Shape) -> Shapes:
+        return Shapes({}, input_shape)
+
+    def operations(self, input_shape: Shape) -> Operations:
+        return Operations(math.prod(input_shape), 3 * math.prod(input_shape))
+
+    def init(self, rng: np.random.Generator, params: Params) -> None:
+        pass
+
+    def forward(
+        self, params: Params, x: Array, context: Context = EVALUATION
+    ) -> tuple[Array, Backward]:
+        y = np.tanh(x, out=context.empty("y", x.shape, x.dtype))
+
+        def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
+            if not input_gradient:
+                return None
+            dx = np.multiply(y, y, out=context.empty("dx", y.shape, y.dtype))
+            np.subtract(1, dx, out=dx)
+            dx *= dy
+            return dx
+
+        return y, backward
