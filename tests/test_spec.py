@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ LIMIT = 8
 ABSENT = object()
 
 LAYER_TYPES = "affine, affine_relu, flatten, relu"
+NOISE = {"type": "noise", "shape": [8, 8, 1], "rows": 1437, "classes": 10}
 NOT_A_FIELD = "is not a field of a specification here; check its spelling"
 
 
@@ -69,8 +70,8 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"sead": 7}, f"sead: {NOT_A_FIELD}"),
     # Data.
     ({"data": ABSENT}, "data: is required"),
-    ({"data": {}}, "data.type: must be one of: digits, idx, npz; got None"),
-    ({"data__type": "mnist"}, "data.type: must be one of: digits, idx, npz; got 'mnist'"),
+    ({"data": {}}, "data.type: must be one of: digits, idx, noise, npz; got None"),
+    ({"data__type": "mnist"}, "data.type: must be one of: digits, idx, noise, npz; got 'mnist'"),
     ({"data__path": "/x"}, f"data.path: {NOT_A_FIELD}"),
     ({"data": {"type": "idx"}}, "data.path: is required"),
     (
@@ -86,6 +87,23 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         {"data": {"type": "npz", "path": "/nowhere.npz"}},
         "data.path: '/nowhere.npz' cannot be read (No such file or directory); "
         "check the path and its permissions.",
+    ),
+    ({"data": NOISE | {"shape": 3}}, "data.shape: must be a list, got 3"),
+    ({"data": NOISE | {"shape": [3, "4"]}}, "data.shape[1]: must be a whole number, got '4'"),
+    (
+        {"data": NOISE | {"shape": []}},
+        "data.shape: must be a list of whole numbers from 1 to 2147483647, got []",
+    ),
+    (
+        {"data": NOISE | {"shape": [3, 0]}},
+        "data.shape: must be a list of whole numbers from 1 to 2147483647, got [3, 0]",
+    ),
+    ({"data": NOISE | {"rows": 0}}, "data.rows: must be ≥ 1, got 0"),
+    ({"data": NOISE | {"classes": 0}}, "data.classes: must be ≥ 1, got 0"),
+    (
+        {"data": NOISE | {"shape": [10_000, 10_000], "rows": 1000}},
+        "data: 1125 samples of noise of shape (10000, 10000) take 450000000000 bytes; "
+        "at most 4294967296, so use fewer rows.",
     ),
     # Model.
     ({"model": ABSENT}, "model: is required"),
@@ -365,11 +383,13 @@ def test_a_block_and_its_message_have_the_same_fields(block: Any, oneof: Any, na
     assert {field.name for field in message.fields} == {field.name for field in fields(block)}
     for field in fields(block):
         hint = hints[field.name]
-        kind = get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+        is_list = get_origin(hint) is tuple
+        kind = get_args(hint)[0] if isinstance(hint, types.UnionType) or is_list else hint
         on_the_wire = message.fields_by_name[field.name]
         assert on_the_wire.type == WIRE_TYPES[kind]
-        # A number of 0 must be told apart from none; an empty path is wrong either way.
-        assert on_the_wire.has_presence or (kind is str and field.default is MISSING)
+        assert on_the_wire.is_repeated == is_list
+        # A number of 0 must be told apart from none; an empty path or list is wrong either way.
+        assert on_the_wire.has_presence or ((kind is str or is_list) and field.default is MISSING)
 
 
 def enum_names(enum: Any, prefix: str) -> set[str]:

@@ -27,6 +27,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int: COUNTS,
     float: st.floats(1e-300, 0.999),
     str: st.text(min_size=1),
+    tuple[int, ...]: st.lists(COUNTS, min_size=1, max_size=4),
 }
 
 
@@ -150,6 +151,19 @@ def test_an_enum_value_from_the_future_is_a_mistake(document: dict[str, Any]) ->
     assert [violation.field for violation in violations(to_document(message))] == [
         "model.loss",
         "workers.vectors",
+    ]
+
+
+def test_a_list_of_numbers_travels_as_one_and_an_empty_list_as_none(
+    document: dict[str, Any],
+) -> None:
+    document["data"] = {"type": "noise", "shape": [8, 8, 1], "rows": 64, "classes": 10}
+    message = to_message(parse(document))
+    assert message.data.noise.shape == [8, 8, 1]
+    assert to_document(message) == document
+    del message.data.noise.shape[:]
+    assert [str(violation) for violation in violations(to_document(message))] == [
+        "data.shape: is required"
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Annotated, Any, Union, get_type_hints
+from typing import Annotated, Any, Union, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -35,7 +35,11 @@ def tagged(table: Mapping[str, type[Any]], key: str) -> Any:
 
     def document(block: Any) -> dict[str, Any]:
         name = next(name for name, kind in table.items() if type(block) is kind)
-        return {key: name, **{field.name: getattr(block, field.name) for field in fields(block)}}
+        values = {field.name: getattr(block, field.name) for field in fields(block)}
+        return {key: name} | {
+            field: list(value) if isinstance(value, tuple) else value
+            for field, value in values.items()
+        }
 
     members = [
         Annotated[
@@ -61,6 +65,16 @@ def _fields_of(block: type[Any]) -> type[BaseModel]:
     """A model that checks the types of a dataclass's fields; the dataclass checks the values."""
     hints = get_type_hints(block)
     content = {
-        f.name: (hints[f.name], ... if f.default is MISSING else f.default) for f in fields(block)
+        f.name: (_in_document(hints[f.name]), ... if f.default is MISSING else f.default)
+        for f in fields(block)
     }
     return create_model(block.__name__, __config__=_CONFIG, **content)  # type: ignore[call-overload]
+
+
+def _in_document(hint: Any) -> Any:
+    """The type of a field as documents have it: a list where the dataclass has a tuple."""
+    if get_origin(hint) is not tuple:
+        return hint
+    return Annotated[
+        hint, BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+    ]

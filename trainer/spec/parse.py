@@ -41,19 +41,29 @@ def check_against_data(spec: RunSpec, workers_limit: int | None = None) -> Descr
     Raises:
         InvalidSpecError: with every mistake that was found.
     """
+    data = describe_data(spec)
+    found = mistakes(spec, data, workers_limit)
+    if found:
+        raise InvalidSpecError(found)
+    return data
+
+
+def describe_data(spec: RunSpec) -> Description:
+    """What headers and labels tell of the data. Raises InvalidSpecError."""
     path = getattr(spec.source, "path", None)
     if path is not None and not Path(path).is_absolute():
         raise InvalidSpecError([Violation("data.path", f"must be absolute here, got {path!r}")])
     try:
-        data = spec.source.describe()
+        return spec.source.describe()
     except DatasetError as error:
         raise InvalidSpecError(
             [Violation("data" if path is None else "data.path", str(error))]
         ) from None
-    violations = [*_shapes(spec, data), *_sizes(spec, data, workers_limit)]
-    if violations:
-        raise InvalidSpecError(violations)
-    return data
+
+
+def mistakes(spec: RunSpec, data: Description, workers_limit: int | None = None) -> list[Violation]:
+    """What is wrong with a specification beside its data, as ``check_against_data`` has it."""
+    return [*_shapes(spec, data), *_sizes(spec, data, workers_limit)]
 
 
 def _shapes(spec: RunSpec, data: Description) -> list[Violation]:

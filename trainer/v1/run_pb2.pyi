@@ -64,14 +64,16 @@ class RunSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., seed: _Optional[int] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., train: _Optional[_Union[Train, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
 
 class Data(_message.Message):
-    __slots__ = ("digits", "idx", "npz")
+    __slots__ = ("digits", "idx", "npz", "noise")
     DIGITS_FIELD_NUMBER: _ClassVar[int]
     IDX_FIELD_NUMBER: _ClassVar[int]
     NPZ_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
     digits: Digits
     idx: Idx
     npz: Npz
-    def __init__(self, digits: _Optional[_Union[Digits, _Mapping]] = ..., idx: _Optional[_Union[Idx, _Mapping]] = ..., npz: _Optional[_Union[Npz, _Mapping]] = ...) -> None: ...
+    noise: Noise
+    def __init__(self, digits: _Optional[_Union[Digits, _Mapping]] = ..., idx: _Optional[_Union[Idx, _Mapping]] = ..., npz: _Optional[_Union[Npz, _Mapping]] = ..., noise: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
 
 class Digits(_message.Message):
     __slots__ = ()
@@ -88,6 +90,16 @@ class Npz(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     path: str
     def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class Noise(_message.Message):
+    __slots__ = ("shape", "rows", "classes")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    rows: int
+    classes: int
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("layers", "loss")
