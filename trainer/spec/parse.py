@@ -63,22 +63,29 @@ def describe_data(spec: RunSpec) -> Description:
 
 def mistakes(spec: RunSpec, data: Description, workers_limit: int | None = None) -> list[Violation]:
     """What is wrong with a specification beside its data, as ``check_against_data`` has it."""
-    return [*_shapes(spec, data), *_sizes(spec, data, workers_limit)]
+    return [*shape_mistakes(spec, data), *_sizes(spec, data, workers_limit)]
 
 
-def _shapes(spec: RunSpec, data: Description) -> list[Violation]:
+def shape_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
+    """What is wrong with the network and its loss beside the data."""
     job = spec.job()
     network = job.network(data)
     try:
-        size = network.size
-        if size > MAX_PARAMETERS:
-            return [Violation("model.layers", f"{size:,} parameters; at most {MAX_PARAMETERS:,}")]
-        job.loss.check(network.output_shape, job.targets(data))
+        found = size_mistakes(network.size)
+        if not found:
+            job.loss.check(network.output_shape, job.targets(data))
     except LayerShapeError as error:
         return [Violation(f"model.layers[{error.index}]", str(error))]
     except ShapeError as error:
         return [Violation("model.loss", str(error))]
-    if size == 0:
+    return found
+
+
+def size_mistakes(parameters: int) -> list[Violation]:
+    """What is wrong with a network's number of parameters."""
+    if parameters > MAX_PARAMETERS:
+        return [Violation("model.layers", f"{parameters:,} parameters; at most {MAX_PARAMETERS:,}")]
+    if parameters == 0:
         return [Violation("model.layers", "no layer has parameters, so there is nothing to train")]
     return []
 

@@ -98,6 +98,11 @@ class RunSpec(_Section):
         rule: UpdateRule = self.train.update
         return rule
 
+    @property
+    def layer_types(self) -> list[str]:
+        """The layers' names in the specification."""
+        return [layer["type"] for layer in self.document()["model"]["layers"]]
+
     def job(self) -> Job:
         """The part that workers need."""
         layers: list[Layer] = self.model.layers

@@ -1,0 +1,76 @@
+"""The gradient check: a derivative against differences, which know nothing of its algebra.
+
+One random direction sees every element at once, so a check takes a handful of passes whatever
+the size (SPEC section 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from layers.arrays import Array
+
+STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
+"""How far an element is moved, in the mean. Long steps round less, short ones cross fewer kinks."""
+
+TOLERANCE = 1e-6
+"""Largest relative error of a right gradient; SPEC section 8."""
+
+AGREEMENT = 0.1
+"""Differences that spread by more than this share of the error do not agree on a derivative."""
+
+
+class Comparison(NamedTuple):
+    """What came of one direction.
+
+    Attributes:
+        error: |difference − slope|, relative to the larger of the two and of the slope that is
+            usual for a gradient of this length.
+        kink: the error is large, but the differences on the two sides or at the four steps
+            contradict each other: a kink is near, and this point says nothing of the gradient.
+    """
+
+    error: float
+    kink: bool
+
+
+def compare(
+    function: Callable[[Array], float], point: Array, gradient: Array, rng: np.random.Generator
+) -> Comparison:
+    """A gradient against central differences along one random unit direction.
+
+    A right gradient agrees at some step unless a kink lies at the point itself. A wrong one
+    agrees at none, and where the function is smooth all differences agree with each other, so
+    that the mistake is told apart from a kink. Slopes too small to be seen beside the rounding of
+    the function's values count as equal.
+
+    Args:
+        function: of a float64 array of the point's shape; always the same for the same array.
+        point, gradient: float64 arrays of one shape.
+    """
+    direction = rng.standard_normal(point.shape)
+    direction /= np.linalg.norm(direction) or 1.0
+    slope = float(np.vdot(gradient, direction))
+    usual = float(np.linalg.norm(gradient)) / math.sqrt(max(1, gradient.size))
+    middle = function(point)
+    errors, slopes = [], []
+    for step in STEPS:
+        length = step * math.sqrt(max(1, point.size))
+        above = function(point + length * direction)
+        below = function(point - length * direction)
+        difference = (above - below) / (2 * length)
+        slopes += [(above - middle) / length, (middle - below) / length]
+        rounding = 4 * np.finfo(np.float64).eps * max(abs(above), abs(below)) / length
+        scale = max(abs(difference), abs(slope), usual, rounding / TOLERANCE)
+        errors.append(abs(difference - slope) / scale if scale else 0.0)
+        if errors[-1] <= TOLERANCE:
+            return Comparison(errors[-1], kink=False)
+    if not all(map(math.isfinite, errors)):
+        return Comparison(math.inf, kink=False)
+    error = min(errors)
+    spread = (max(slopes) - min(slopes)) / max(usual, *map(abs, slopes))
+    return Comparison(error, kink=spread > AGREEMENT * error)
