@@ -30,8 +30,9 @@ class Comparison(NamedTuple):
     Attributes:
         error: |difference − slope|, relative to the larger of the two and of the slope that is
             usual for a gradient of this length.
-        kink: the error is large, but the differences on the two sides or at the four steps
-            contradict each other: a kink is near, and this point says nothing of the gradient.
+        kink: the error is large, but the differences on the two sides of the point, at the two
+            shortest steps, contradict each other: a kink is there, and the point says nothing of
+            the gradient.
     """
 
     error: float
@@ -44,9 +45,9 @@ def compare(
     """A gradient against central differences along one random unit direction.
 
     A right gradient agrees at some step unless a kink lies at the point itself. A wrong one
-    agrees at none, and where the function is smooth all differences agree with each other, so
-    that the mistake is told apart from a kink. Slopes too small to be seen beside the rounding of
-    the function's values count as equal.
+    agrees at none, and where the function is smooth all short differences agree with each other,
+    so that the mistake is told apart from a kink. Slopes too small to be seen beside the rounding
+    of the function's values count as equal.
 
     Args:
         function: of a float64 array of the point's shape; always the same for the same array.
@@ -67,10 +68,13 @@ def compare(
         rounding = 4 * np.finfo(np.float64).eps * max(abs(above), abs(below)) / length
         scale = max(abs(difference), abs(slope), usual, rounding / TOLERANCE)
         errors.append(abs(difference - slope) / scale if scale else 0.0)
-        if errors[-1] <= TOLERANCE:
-            return Comparison(errors[-1], kink=False)
-    if not all(map(math.isfinite, errors)):
-        return Comparison(math.inf, kink=False)
+        if not math.isfinite(errors[-1]):
+            return Comparison(math.inf, kink=False)
+        if errors[-1] <= TOLERANCE / 10:
+            break
     error = min(errors)
-    spread = (max(slopes) - min(slopes)) / max(usual, *map(abs, slopes))
+    if error <= TOLERANCE:
+        return Comparison(error, kink=False)
+    shortest = slopes[-4:]
+    spread = (max(shortest) - min(shortest)) / max(usual, *map(abs, shortest))
     return Comparison(error, kink=spread > AGREEMENT * error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import asdict
 
@@ -105,8 +104,8 @@ def si(value: int, unit: str = "") -> str:
     if value < 1000:
         return f"{value} {unit}".rstrip()
     prefixes = "kMGTPEZYRQ"
-    power = min(len(prefixes), int(math.log10(value)) // 3)
-    if round(value / 1000**power, 1) >= 1000 and power < len(prefixes):
+    power = min(len(prefixes), (len(str(value)) - 1) // 3)
+    if value / 1000**power >= 999.5 and power < len(prefixes):
         power += 1
     return f"{value / 1000**power:.3g} {prefixes[power - 1]}{unit}"
 
