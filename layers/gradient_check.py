@@ -24,6 +24,10 @@ AGREEMENT = 0.1
 """Differences that spread by more than this share of the error do not agree on a derivative."""
 
 
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Relative error of a function's value; its terms are often larger than their sum."""
+
+
 class Comparison(NamedTuple):
     """What came of one direction.
 
@@ -58,14 +62,15 @@ def compare(
     slope = float(np.vdot(gradient, direction))
     usual = float(np.linalg.norm(gradient)) / math.sqrt(max(1, gradient.size))
     middle = function(point)
-    errors, slopes = [], []
+    errors, slopes, rounding = [], [], 0.0
     for step in STEPS:
         length = step * math.sqrt(max(1, point.size))
         above = function(point + length * direction)
         below = function(point - length * direction)
         difference = (above - below) / (2 * length)
         slopes += [(above - middle) / length, (middle - below) / length]
-        rounding = 4 * np.finfo(np.float64).eps * max(abs(above), abs(below)) / length
+        # Not that of this step: the shortest would let pass what the longest can see.
+        rounding = rounding or ROUNDING * max(abs(above), abs(below)) / length
         scale = max(abs(difference), abs(slope), usual, rounding / TOLERANCE)
         errors.append(abs(difference - slope) / scale if scale else 0.0)
         if not math.isfinite(errors[-1]):

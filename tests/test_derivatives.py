@@ -251,6 +251,16 @@ def test_a_slope_too_small_to_be_seen_beside_rounding_counts_as_right() -> None:
     assert found.error <= TOLERANCE
 
 
+def test_a_wrong_slope_that_the_longest_step_can_see_is_not_lost_in_shorter_ones() -> None:
+    x = np.random.default_rng(1).standard_normal(6)
+    wrong = 1.0005e-4 * np.cos(x)
+    found = [
+        compare(lambda p: 1 + 1e-4 * sines(p), x, wrong, np.random.default_rng(seed))
+        for seed in range(5)
+    ]
+    assert max(one.error for one in found) > TOLERANCE
+
+
 def test_a_constant_has_a_gradient_of_zero() -> None:
     zero = np.zeros(3)
     assert compare(lambda p: 0.0, zero, zero, np.random.default_rng(1)).error == 0
