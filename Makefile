@@ -8,41 +8,42 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-venv: .venv/installed ## Build the environment in .venv
+venv: .venv/installed-test ## Build the environment in .venv
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --editable .
 	touch $@
 
-.venv/installed-bench: .venv/installed
-	$(INSTALL) --editable '.[bench]'
+# With PyTorch, which is an oracle in tests and the rival in benchmarks.
+.venv/installed-test: .venv/installed
+	$(INSTALL) --editable '.[test,torch]'
 	touch $@
 
 demo: .venv/installed ## Train a network on scanned digits
 	$(BIN)/sumgrad run examples/digits.toml
 
-test: .venv/installed ## Run the tests
+test: .venv/installed-test ## Run the tests
 	$(BIN)/python tools/fetch_promtool.py
 	$(BIN)/python -m pytest
 
-check: .venv/installed ## Lint, types, generated code
+check: .venv/installed-test ## Lint, types, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/generate_protos.py --check
 
-format: .venv/installed ## Format the code
+format: .venv/installed-test ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed-bench ## Measure against PyTorch
+bench: .venv/installed-test ## Measure against PyTorch
 	$(BIN)/python -m benchmarks
 
-protos: .venv/installed ## Generate the code of proto/
+protos: .venv/installed-test ## Generate the code of proto/
 	$(BIN)/python tools/generate_protos.py
 
-lock: .venv/installed ## Renew the locked versions
+lock: .venv/installed-test ## Renew the locked versions
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
 		--no-header --no-annotate --no-emit-index-url --upgrade --output-file constraints.txt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,8 +12,17 @@ from layers.arrays import Array, Params, Shape
 from layers.context import EVALUATION, Context
 from layers.correlation import Axis, Correlation, Plane, output_images, samples_at_once
 from layers.correlation.phases import Size
-from layers.hyperparameters import Pair, ShapeError, as_pair, at_least, pair_at_least, require
-from layers.initialisers import he
+from layers.hyperparameters import (
+    Pair,
+    ShapeError,
+    above,
+    as_pair,
+    at_least,
+    one_of,
+    pair_at_least,
+    require,
+)
+from layers.initialisers import INITIALISERS, Initialiser, fans, initialise
 from layers.layer import Backward, Operations, Shapes
 from layers.relu import masked, rectified
 
@@ -26,8 +35,8 @@ class Convolution:
 
     A sample is height × width × channels. ``kernel``, ``stride`` and ``padding`` are one number
     for both axes or (vertical, horizontal). Parameters: K (kernel height × kernel width × input
-    channels × ``channels``), He-initialised, and zeros b: one a channel, or one a position and
-    channel (output height × output width × channels), or none.
+    channels × ``channels``), filled by ``initialiser``, and b, zeros at the start: one a channel,
+    or one a position and channel (output height × output width × channels), or none.
     """
 
     channels: int
@@ -35,6 +44,8 @@ class Convolution:
     stride: Pair = 1
     padding: Pair = 0
     bias: Bias = "channel"
+    initialiser: Initialiser = "he"
+    init_std: float = 0.01
 
     def __post_init__(self) -> None:
         for name in ("kernel", "stride", "padding"):
@@ -45,6 +56,9 @@ class Convolution:
             kernel=pair_at_least(1),
             stride=pair_at_least(1),
             padding=pair_at_least(0),
+            bias=one_of(*get_args(Bias)),
+            initialiser=one_of(*INITIALISERS),
+            init_std=above(0),
         )
 
     def plane(self, input_shape: Shape) -> Plane:
@@ -81,7 +95,9 @@ class Convolution:
         return Operations(product + bias, 2 * product + bias)
 
     def init(self, rng: np.random.Generator, params: Params) -> None:
-        he(rng, params["K"], fan_in=math.prod(params["K"].shape[:3]))
+        rows, columns, inputs, outputs = params["K"].shape
+        fan_in, fan_out = fans(inputs, outputs, rows * columns)
+        initialise(self.initialiser, self.init_std, rng, params["K"], fan_in, fan_out)
         if "b" in params:
             params["b"][...] = 0
 

@@ -73,6 +73,11 @@ class Network:
         return fused(self.layers)
 
     @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """What each layer takes."""
+        return (self.input_shape, *(shapes.output for shapes in self.shapes))[: len(self.layers)]
+
+    @property
     def output_shape(self) -> Shape:
         return self.shapes[-1].output if self.layers else self.input_shape
 

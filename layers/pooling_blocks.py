@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from layers.arrays import Array, Params, Shape
-from layers.hyperparameters import Pair, ShapeError, as_pair, pair_at_least, require
+from layers.hyperparameters import Pair, ShapeError, as_pair, one_of, pair_at_least, require
 from layers.layer import Shapes
 
 Ragged = Literal["error", "drop"]
@@ -28,7 +28,7 @@ class PoolingBlocks:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_pair(self.size))
-        require(self, size=pair_at_least(1))
+        require(self, size=pair_at_least(1), ragged=one_of(*get_args(Ragged)))
 
     def shapes(self, input_shape: Shape) -> Shapes:
         if len(input_shape) != 3:

@@ -14,6 +14,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from layers import LAYERS, LOSSES
+from layers.hyperparameters import Pair
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import SCHEDULES
 from trainer.spec.parse import check_against_data, parse
@@ -29,6 +30,7 @@ ABSENT = object()
 RULES = "adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd"
 LOSS_NAMES = ", ".join(sorted(LOSSES))
 LAYER_TYPES = ", ".join(sorted(LAYERS))
+NOISE = {"type": "noise", "shape": [8, 8, 1], "rows": 1437, "classes": 10}
 NOT_A_FIELD = "is not a field of a specification here; check its spelling"
 
 
@@ -73,8 +75,8 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"sead": 7}, f"sead: {NOT_A_FIELD}"),
     # Data.
     ({"data": ABSENT}, "data: is required"),
-    ({"data": {}}, "data.type: must be one of: digits, idx, npz; got None"),
-    ({"data__type": "mnist"}, "data.type: must be one of: digits, idx, npz; got 'mnist'"),
+    ({"data": {}}, "data.type: must be one of: digits, idx, noise, npz; got None"),
+    ({"data__type": "mnist"}, "data.type: must be one of: digits, idx, noise, npz; got 'mnist'"),
     ({"data__path": "/x"}, f"data.path: {NOT_A_FIELD}"),
     ({"data": {"type": "idx"}}, "data.path: is required"),
     (
@@ -90,6 +92,23 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         {"data": {"type": "npz", "path": "/nowhere.npz"}},
         "data.path: '/nowhere.npz' cannot be read (No such file or directory); "
         "check the path and its permissions.",
+    ),
+    ({"data": NOISE | {"shape": 3}}, "data.shape: must be a list, got 3"),
+    ({"data": NOISE | {"shape": [3, "4"]}}, "data.shape[1]: must be a whole number, got '4'"),
+    (
+        {"data": NOISE | {"shape": []}},
+        "data.shape: must be a list of whole numbers from 1 to 2147483647, got []",
+    ),
+    (
+        {"data": NOISE | {"shape": [3, 0]}},
+        "data.shape: must be a list of whole numbers from 1 to 2147483647, got [3, 0]",
+    ),
+    ({"data": NOISE | {"rows": 0}}, "data.rows: must be ≥ 1, got 0"),
+    ({"data": NOISE | {"classes": 0}}, "data.classes: must be ≥ 1, got 0"),
+    (
+        {"data": NOISE | {"shape": [10_000, 10_000], "rows": 1000}},
+        "data: 1125 samples of noise of shape (10000, 10000) take 450000000000 bytes; "
+        "at most 4294967296, so use fewer rows.",
     ),
     # Model.
     ({"model": ABSENT}, "model: is required"),
@@ -476,7 +495,8 @@ def test_a_block_and_its_message_have_the_same_fields(block: Any, oneof: Any, na
     assert {field.name for field in message.fields} == {field.name for field in fields(block)}
     for field in fields(block):
         hint = hints[field.name]
-        kind = get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+        is_list = get_origin(hint) is tuple or hint == Pair
+        kind = get_args(hint)[0] if isinstance(hint, types.UnionType) or is_list else hint
         on_the_wire = message.fields_by_name[field.name]
         if get_origin(kind) is Literal:
             enum = on_the_wire.enum_type
@@ -487,8 +507,10 @@ def test_a_block_and_its_message_have_the_same_fields(block: Any, oneof: Any, na
             }
             continue
         assert on_the_wire.type == WIRE_TYPES[kind]
-        # A number of 0 must be told apart from none; an empty path is wrong either way.
-        assert on_the_wire.has_presence or (kind is str and field.default is MISSING)
+        assert on_the_wire.is_repeated == is_list
+        # A number of 0 must be told apart from none; an empty path is wrong either way, and an
+        # empty list is none.
+        assert on_the_wire.has_presence or is_list or (kind is str and field.default is MISSING)
 
 
 def test_early_stopping_and_its_message_have_the_same_fields() -> None:

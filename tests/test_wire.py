@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layers import LAYERS, LOSSES
+from layers.hyperparameters import Pair
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import SCHEDULES
 from trainer.spec.parse import parse
@@ -29,6 +30,8 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int: COUNTS,
     float: st.floats(1e-30, 0.999),
     str: st.text(min_size=1),
+    Pair: st.lists(st.integers(1, 1024), min_size=2, max_size=2),
+    tuple[int, ...]: st.lists(COUNTS, min_size=1, max_size=4),
 }
 
 
@@ -204,6 +207,19 @@ def test_an_enum_value_from_the_future_is_a_mistake(document: dict[str, Any]) ->
         "model.layers[1].initialiser",
         "model.loss",
         "workers.vectors",
+    ]
+
+
+def test_a_list_of_numbers_travels_as_one_and_an_empty_list_as_none(
+    document: dict[str, Any],
+) -> None:
+    document["data"] = {"type": "noise", "shape": [8, 8, 1], "rows": 64, "classes": 10}
+    message = to_message(parse(document))
+    assert message.data.noise.shape == [8, 8, 1]
+    assert to_document(message)["data"] == document["data"]
+    del message.data.noise.shape[:]
+    assert [str(violation) for violation in violations(to_document(message))] == [
+        "data.shape: is required"
     ]
 
 

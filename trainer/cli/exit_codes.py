@@ -10,6 +10,7 @@ from trainer.v1 import run_pb2
 class ExitCode(IntEnum):
     OK = 0
     RUN_FAILED = 1
+    CHECK_FAILED = 1
     BAD_INPUT = 2
     NO_SERVICE = 3
     RUN_CANCELLED = 4

@@ -14,8 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from trainer.cli.background import in_background
+from trainer.cli.describe import description_document, parse_shape, print_description
 from trainer.cli.exit_codes import ExitCode, of_run
 from trainer.cli.follow import follow
+from trainer.cli.gradcheck import print_report, report_document
 from trainer.cli.show import document, print_json, print_summary, print_table, state_name
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service.local_ray import RayError
@@ -30,6 +32,8 @@ from trainer.service.settings import (
 from trainer.service.store import StoreError
 from trainer.spec.parse import parse
 from trainer.spec.violations import InvalidSpecError
+from trainer.study.describe import describe as describe_network
+from trainer.study.gradcheck import check_spec
 from trainer.v1 import run_pb2
 
 app = typer.Typer(
@@ -226,6 +230,54 @@ def cancel(run_id: RunId, json: Json = False, address: Address = None) -> None:
         print_json(document(ended))
     else:
         print_summary(ended)
+
+
+@app.command()
+def describe(
+    spec: SpecFile,
+    overrides: Overrides = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(metavar="480x640x3", help="A sample's shape; the data is then not looked at."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show a network layer by layer, without building it: shapes, parameters, work of a step.
+
+    FLOP are floating-point operations of a whole batch; in the first layer with parameters they
+    still count the feedback of its input, which training skips. Bytes are float32: every output
+    of the batch, kept for the way back, all parameters read, and all gradients written.
+    """
+    content = parse(read_spec(spec, None, tuple(overrides or ())))
+    shape = None if input_shape is None else parse_shape(input_shape)
+    found = describe_network(content, shape)
+    if json:
+        print_json(description_document(found))
+    else:
+        print_description(found)
+
+
+@app.command()
+def gradcheck(
+    spec: SpecFile,
+    overrides: Overrides = None,
+    rows: Annotated[int, typer.Option(min=1, help="Samples of a batch.")] = 4,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of all draws, instead of the specification's.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check every derivative of a network against differences, in float64 on random inputs.
+
+    The exit code is 1 if a relative error is above 1e-6. The data is described, not loaded.
+    """
+    content = parse(read_spec(spec, None, tuple(overrides or ())))
+    report = check_spec(content, rows, content.seed if seed is None else seed)
+    if json:
+        print_json(report_document(content, report))
+    else:
+        print_report(content, report)
+    raise typer.Exit(ExitCode.OK if report.passed else ExitCode.CHECK_FAILED)
 
 
 def _wait(client: Client, run_id: str) -> run_pb2.Run:

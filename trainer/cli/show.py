@@ -109,9 +109,12 @@ def print_table(runs: Sequence[run_pb2.Run]) -> None:
             metric(run.result, ".4f"),
             found["created"],
         )
-    # No column is cut: a narrow terminal wraps lines, and a pipe has no width.
-    console = Console(width=max(Console().width, WIDEST))
-    console.print(table, markup=False)
+    print_uncut(table)
+
+
+def print_uncut(table: Table) -> None:
+    """A table on stdout; a narrow terminal wraps its lines, and a pipe has no width."""
+    Console(width=max(Console().width, WIDEST)).print(table, markup=False)
 
 
 def metric(figures: run_pb2.Progress | run_pb2.Epoch | run_pb2.Result, digits: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Annotated, Any, Union, get_type_hints
+from typing import Annotated, Any, Union, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,8 @@ from pydantic import (
     Tag,
     create_model,
 )
+
+from layers.hyperparameters import Pair
 
 _CONFIG = ConfigDict(extra="forbid", strict=True)
 
@@ -62,13 +64,35 @@ def tagged(rows: Mapping[str, type[Any]], key: str) -> Any:
 
 
 def _content(block: Any) -> dict[str, Any]:
-    return {field.name: getattr(block, field.name) for field in fields(block)}
+    values = {field.name: getattr(block, field.name) for field in fields(block)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
 
 
 def _fields_of(block: type[Any]) -> type[BaseModel]:
     """A model that checks the types of a dataclass's fields; the dataclass checks the values."""
     hints = get_type_hints(block)
     content = {
-        f.name: (hints[f.name], ... if f.default is MISSING else f.default) for f in fields(block)
+        f.name: (_in_document(hints[f.name]), ... if f.default is MISSING else f.default)
+        for f in fields(block)
     }
     return create_model(block.__name__, __config__=_CONFIG, **content)  # type: ignore[call-overload]
+
+
+def _in_document(hint: Any) -> Any:
+    """The type of a field as documents have it: a list where the dataclass has a tuple."""
+    if hint == Pair:
+        return Annotated[tuple[int, int], BeforeValidator(_as_pair)]
+    if get_origin(hint) is tuple:
+        return Annotated[hint, BeforeValidator(_as_tuple)]
+    return hint
+
+
+def _as_pair(value: Any) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return (value, value) if is_number else _as_tuple(value)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

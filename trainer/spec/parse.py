@@ -42,34 +42,51 @@ def check_against_data(spec: RunSpec, workers_limit: int | None = None) -> Descr
     Raises:
         InvalidSpecError: with every mistake that was found.
     """
+    data = describe_data(spec)
+    found = mistakes(spec, data, workers_limit)
+    if found:
+        raise InvalidSpecError(found)
+    return data
+
+
+def describe_data(spec: RunSpec) -> Description:
+    """What headers and labels tell of the data. Raises InvalidSpecError."""
     path = getattr(spec.source, "path", None)
     if path is not None and not Path(path).is_absolute():
         raise InvalidSpecError([Violation("data.path", f"must be absolute here, got {path!r}")])
     try:
-        data = spec.source.describe()
+        return spec.source.describe()
     except DatasetError as error:
         raise InvalidSpecError(
             [Violation("data" if path is None else "data.path", str(error))]
         ) from None
-    violations = [*_shapes(spec, data), *_sizes(spec, data, workers_limit)]
-    if violations:
-        raise InvalidSpecError(violations)
-    return data
 
 
-def _shapes(spec: RunSpec, data: Description) -> list[Violation]:
+def mistakes(spec: RunSpec, data: Description, workers_limit: int | None = None) -> list[Violation]:
+    """What is wrong with a specification beside its data, as ``check_against_data`` has it."""
+    return [*shape_mistakes(spec, data), *_sizes(spec, data, workers_limit)]
+
+
+def shape_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
+    """What is wrong with the network and its loss beside the data."""
     job = spec.job()
     network = job.network(data)
     try:
-        size = network.size
-        if size > MAX_PARAMETERS:
-            return [Violation("model.layers", f"{size:,} parameters; at most {MAX_PARAMETERS:,}")]
-        job.loss.check(network.output_shape, job.targets(data))
+        found = size_mistakes(network.size)
+        if not found:
+            job.loss.check(network.output_shape, job.targets(data))
     except LayerShapeError as error:
         return [Violation(f"model.layers[{error.index}]", str(error))]
     except ShapeError as error:
         return [Violation("model.loss", str(error))]
-    if size == 0:
+    return found
+
+
+def size_mistakes(parameters: int) -> list[Violation]:
+    """What is wrong with a network's number of parameters."""
+    if parameters > MAX_PARAMETERS:
+        return [Violation("model.layers", f"{parameters:,} parameters; at most {MAX_PARAMETERS:,}")]
+    if parameters == 0:
         return [Violation("model.layers", "no layer has parameters, so there is nothing to train")]
     return []
 

@@ -106,6 +106,11 @@ class RunSpec(_Section):
         train = self.train
         return Descent(train.update, train.weight_decay, train.clip_value, train.clip_norm)
 
+    @property
+    def layer_types(self) -> list[str]:
+        """The layers' names in the specification."""
+        return [layer["type"] for layer in self.document()["model"]["layers"]]
+
     def job(self) -> Job:
         """The part that workers need."""
         layers: list[Layer] = self.model.layers

@@ -43,6 +43,7 @@ _TYPES = {
     "float": "a number",
     "string": "a text",
     "list": "a list",
+    "tuple": "a list",
     "bool": "true or false",
 }
 

@@ -44,8 +44,12 @@ def _fill(message: Message, document: dict[str, Any]) -> None:
 
 def _fill_field(message: Message, field: FieldDescriptor, value: Any) -> None:
     if isinstance(value, list):
+        repeated = getattr(message, field.name)
+        if field.message_type is None:
+            repeated.extend(value)
+            return
         for element in value:
-            _fill(getattr(message, field.name).add(), element)
+            _fill(repeated.add(), element)
     elif isinstance(value, dict):
         _fill(getattr(message, field.name), value)
     elif field.enum_type is not None:
@@ -72,6 +76,8 @@ def _document(message: Message) -> dict[str, Any]:
             document[field.name] = _name(field, value)
         elif field.message_type is not None:
             document[field.name] = [_document(element) for element in value]
+        elif field.is_repeated:
+            document[field.name] = list(value)
         else:
             document[field.name] = value
     return document

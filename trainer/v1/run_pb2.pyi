@@ -18,6 +18,19 @@ class Initialiser(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INITIALISER_NORMAL: _ClassVar[Initialiser]
     INITIALISER_ZEROS: _ClassVar[Initialiser]
 
+class Bias(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BIAS_UNSPECIFIED: _ClassVar[Bias]
+    BIAS_CHANNEL: _ClassVar[Bias]
+    BIAS_POSITION: _ClassVar[Bias]
+    BIAS_NONE: _ClassVar[Bias]
+
+class Ragged(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RAGGED_UNSPECIFIED: _ClassVar[Ragged]
+    RAGGED_ERROR: _ClassVar[Ragged]
+    RAGGED_DROP: _ClassVar[Ragged]
+
 class Loss(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LOSS_UNSPECIFIED: _ClassVar[Loss]
@@ -49,6 +62,13 @@ INITIALISER_HE: Initialiser
 INITIALISER_GLOROT: Initialiser
 INITIALISER_NORMAL: Initialiser
 INITIALISER_ZEROS: Initialiser
+BIAS_UNSPECIFIED: Bias
+BIAS_CHANNEL: Bias
+BIAS_POSITION: Bias
+BIAS_NONE: Bias
+RAGGED_UNSPECIFIED: Ragged
+RAGGED_ERROR: Ragged
+RAGGED_DROP: Ragged
 LOSS_UNSPECIFIED: Loss
 LOSS_CROSS_ENTROPY: Loss
 LOSS_SQUARED_ERROR: Loss
@@ -85,14 +105,16 @@ class RunSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., seed: _Optional[int] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., train: _Optional[_Union[Train, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
 
 class Data(_message.Message):
-    __slots__ = ("digits", "idx", "npz")
+    __slots__ = ("digits", "idx", "npz", "noise")
     DIGITS_FIELD_NUMBER: _ClassVar[int]
     IDX_FIELD_NUMBER: _ClassVar[int]
     NPZ_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
     digits: Digits
     idx: Idx
     npz: Npz
-    def __init__(self, digits: _Optional[_Union[Digits, _Mapping]] = ..., idx: _Optional[_Union[Idx, _Mapping]] = ..., npz: _Optional[_Union[Npz, _Mapping]] = ...) -> None: ...
+    noise: Noise
+    def __init__(self, digits: _Optional[_Union[Digits, _Mapping]] = ..., idx: _Optional[_Union[Idx, _Mapping]] = ..., npz: _Optional[_Union[Npz, _Mapping]] = ..., noise: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
 
 class Digits(_message.Message):
     __slots__ = ()
@@ -110,6 +132,16 @@ class Npz(_message.Message):
     path: str
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
+class Noise(_message.Message):
+    __slots__ = ("shape", "rows", "classes")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    rows: int
+    classes: int
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ...) -> None: ...
+
 class Model(_message.Message):
     __slots__ = ("layers", "loss")
     LAYERS_FIELD_NUMBER: _ClassVar[int]
@@ -119,7 +151,7 @@ class Model(_message.Message):
     def __init__(self, layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., loss: _Optional[_Union[Loss, str]] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("affine", "affine_relu", "flatten", "relu", "tanh", "elu", "sigmoid", "maxout", "layer_norm", "dropout")
+    __slots__ = ("affine", "affine_relu", "flatten", "relu", "tanh", "elu", "sigmoid", "maxout", "layer_norm", "convolution", "convolution_relu", "max_pool", "mean_pool", "dropout")
     AFFINE_FIELD_NUMBER: _ClassVar[int]
     AFFINE_RELU_FIELD_NUMBER: _ClassVar[int]
     FLATTEN_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +161,10 @@ class Layer(_message.Message):
     SIGMOID_FIELD_NUMBER: _ClassVar[int]
     MAXOUT_FIELD_NUMBER: _ClassVar[int]
     LAYER_NORM_FIELD_NUMBER: _ClassVar[int]
+    CONVOLUTION_FIELD_NUMBER: _ClassVar[int]
+    CONVOLUTION_RELU_FIELD_NUMBER: _ClassVar[int]
+    MAX_POOL_FIELD_NUMBER: _ClassVar[int]
+    MEAN_POOL_FIELD_NUMBER: _ClassVar[int]
     DROPOUT_FIELD_NUMBER: _ClassVar[int]
     affine: Affine
     affine_relu: AffineRelu
@@ -139,8 +175,12 @@ class Layer(_message.Message):
     sigmoid: Sigmoid
     maxout: Maxout
     layer_norm: LayerNorm
+    convolution: Convolution
+    convolution_relu: ConvolutionRelu
+    max_pool: MaxPool
+    mean_pool: MeanPool
     dropout: Dropout
-    def __init__(self, affine: _Optional[_Union[Affine, _Mapping]] = ..., affine_relu: _Optional[_Union[AffineRelu, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., relu: _Optional[_Union[Relu, _Mapping]] = ..., tanh: _Optional[_Union[Tanh, _Mapping]] = ..., elu: _Optional[_Union[Elu, _Mapping]] = ..., sigmoid: _Optional[_Union[Sigmoid, _Mapping]] = ..., maxout: _Optional[_Union[Maxout, _Mapping]] = ..., layer_norm: _Optional[_Union[LayerNorm, _Mapping]] = ..., dropout: _Optional[_Union[Dropout, _Mapping]] = ...) -> None: ...
+    def __init__(self, affine: _Optional[_Union[Affine, _Mapping]] = ..., affine_relu: _Optional[_Union[AffineRelu, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., relu: _Optional[_Union[Relu, _Mapping]] = ..., tanh: _Optional[_Union[Tanh, _Mapping]] = ..., elu: _Optional[_Union[Elu, _Mapping]] = ..., sigmoid: _Optional[_Union[Sigmoid, _Mapping]] = ..., maxout: _Optional[_Union[Maxout, _Mapping]] = ..., layer_norm: _Optional[_Union[LayerNorm, _Mapping]] = ..., convolution: _Optional[_Union[Convolution, _Mapping]] = ..., convolution_relu: _Optional[_Union[ConvolutionRelu, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., mean_pool: _Optional[_Union[MeanPool, _Mapping]] = ..., dropout: _Optional[_Union[Dropout, _Mapping]] = ...) -> None: ...
 
 class Affine(_message.Message):
     __slots__ = ("units", "initialiser", "init_std")
@@ -207,6 +247,58 @@ class Dropout(_message.Message):
     RATE_FIELD_NUMBER: _ClassVar[int]
     rate: float
     def __init__(self, rate: _Optional[float] = ...) -> None: ...
+
+class Convolution(_message.Message):
+    __slots__ = ("channels", "kernel", "stride", "padding", "bias", "initialiser", "init_std")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    INITIALISER_FIELD_NUMBER: _ClassVar[int]
+    INIT_STD_FIELD_NUMBER: _ClassVar[int]
+    channels: int
+    kernel: _containers.RepeatedScalarFieldContainer[int]
+    stride: _containers.RepeatedScalarFieldContainer[int]
+    padding: _containers.RepeatedScalarFieldContainer[int]
+    bias: Bias
+    initialiser: Initialiser
+    init_std: float
+    def __init__(self, channels: _Optional[int] = ..., kernel: _Optional[_Iterable[int]] = ..., stride: _Optional[_Iterable[int]] = ..., padding: _Optional[_Iterable[int]] = ..., bias: _Optional[_Union[Bias, str]] = ..., initialiser: _Optional[_Union[Initialiser, str]] = ..., init_std: _Optional[float] = ...) -> None: ...
+
+class ConvolutionRelu(_message.Message):
+    __slots__ = ("channels", "kernel", "stride", "padding", "bias", "initialiser", "init_std")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    INITIALISER_FIELD_NUMBER: _ClassVar[int]
+    INIT_STD_FIELD_NUMBER: _ClassVar[int]
+    channels: int
+    kernel: _containers.RepeatedScalarFieldContainer[int]
+    stride: _containers.RepeatedScalarFieldContainer[int]
+    padding: _containers.RepeatedScalarFieldContainer[int]
+    bias: Bias
+    initialiser: Initialiser
+    init_std: float
+    def __init__(self, channels: _Optional[int] = ..., kernel: _Optional[_Iterable[int]] = ..., stride: _Optional[_Iterable[int]] = ..., padding: _Optional[_Iterable[int]] = ..., bias: _Optional[_Union[Bias, str]] = ..., initialiser: _Optional[_Union[Initialiser, str]] = ..., init_std: _Optional[float] = ...) -> None: ...
+
+class MaxPool(_message.Message):
+    __slots__ = ("size", "ragged")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    RAGGED_FIELD_NUMBER: _ClassVar[int]
+    size: _containers.RepeatedScalarFieldContainer[int]
+    ragged: Ragged
+    def __init__(self, size: _Optional[_Iterable[int]] = ..., ragged: _Optional[_Union[Ragged, str]] = ...) -> None: ...
+
+class MeanPool(_message.Message):
+    __slots__ = ("size", "ragged")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    RAGGED_FIELD_NUMBER: _ClassVar[int]
+    size: _containers.RepeatedScalarFieldContainer[int]
+    ragged: Ragged
+    def __init__(self, size: _Optional[_Iterable[int]] = ..., ragged: _Optional[_Union[Ragged, str]] = ...) -> None: ...
 
 class Train(_message.Message):
     __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update", "weight_decay", "clip_value", "clip_norm", "schedule", "warmup_steps", "early_stopping")

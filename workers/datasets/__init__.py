@@ -5,9 +5,15 @@ from collections.abc import Callable, Mapping
 from workers.datasets.dataset import Dataset, DatasetError, Description, Source, Split
 from workers.datasets.digits import Digits
 from workers.datasets.idx import Idx
+from workers.datasets.noise import Noise
 from workers.datasets.npz import Npz
 
-DATASETS: Mapping[str, Callable[..., Source]] = {"digits": Digits, "idx": Idx, "npz": Npz}
+DATASETS: Mapping[str, Callable[..., Source]] = {
+    "digits": Digits,
+    "idx": Idx,
+    "noise": Noise,
+    "npz": Npz,
+}
 
 __all__ = [
     "DATASETS",
@@ -16,6 +22,7 @@ __all__ = [
     "Description",
     "Digits",
     "Idx",
+    "Noise",
     "Npz",
     "Source",
     "Split",
