@@ -1,8 +1,9 @@
 """sumgrad against PyTorch: `python -m benchmarks [--repetitions N] [--json FILE]`.
 
 The same network, batch, data, float32 and update rule on every side, one after the other and
-again, so that a machine's moods meet all sides alike. Prints a Markdown table of medians and
-ratios, and writes every figure to a JSON file.
+again, so that a machine's moods meet all sides alike; then layer by layer (`benchmarks.layers`),
+and memory (`benchmarks.memory`). Prints Markdown tables of medians and ratios, and writes every
+figure to a JSON file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks import environment, ours
 from benchmarks.figures import ratio, spread
@@ -22,6 +24,7 @@ from trainer.client import Client
 from trainer.service.embedded import EmbeddedService
 
 SIDES = ("sumgrad", "ddp", "single")
+PARTS = ("layers", "memory")
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 Figures = dict[str, dict[str, list[float]]]
@@ -63,6 +66,15 @@ def table(figures: Figures) -> str:
     return "\n".join(lines)
 
 
+def in_own_process(part: str, folder: Path) -> Any:
+    """Let a part of the benchmark print its tables; every figure of it."""
+    figures = folder / f"{part}.json"
+    print(flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{part}", "--json", str(figures)]
+    subprocess.run(command, check=True)
+    return json.loads(figures.read_text())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
@@ -79,9 +91,10 @@ def main() -> None:
             figures = measure(client, data, names, options.repetitions)
         print("Samples per second of training: median (least to most).\n")
         print(table(figures))
+        parts = {part: in_own_process(part, folder) for part in PARTS}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     machine = platform.processor() or platform.machine()
-    content = {"machine": machine, "samples_per_second": figures}
+    content = {"machine": machine, "samples_per_second": figures, **parts}
     options.json.write_text(json.dumps(content, indent=2) + "\n")
     print(f"\nevery figure: {options.json}", file=sys.stderr)
 
