@@ -13,6 +13,7 @@ import pytest
 from gradient_check import KINK_DISTANCE, Array, assert_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike
 
 from layers import (
     ELU,
@@ -231,6 +232,8 @@ CONVOLUTIONS = [
     ),
     # The kernel is larger than the image.
     plain(Convolution(2, (5, 6), padding=(2, 3), bias="none"), (3, 2, 1), images(1, 1)),
+    # Whole windows lie in the padding.
+    plain(Convolution(2, (2, 1), padding=(2, 3)), (2, 2, 2), images(1, 1)),
     # Strides leave out rows and columns.
     plain(Convolution(2, (1, 2), stride=(2, 3)), (5, 8, 1), images(1, 2)),
     plain(Convolution(2, 2, stride=(4, 3), padding=(3, 1)), (3, 8, 2), images(1, 1)),
@@ -557,6 +560,42 @@ def test_a_workspace_changes_no_bit_however_often_it_is_used(case: Case, dtype: 
         np.testing.assert_array_equal(dx2, dx)
         for name, grad in grads.items():
             np.testing.assert_array_equal(grads2[name], grad)
+
+
+GUARD = 4096
+"""Bytes on either side of an array."""
+
+
+class Guarded(Workspace):
+    """Every array is new, holds NaN and lies between bytes that nobody may touch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._guarded: list[Array] = []
+
+    def empty(self, owner: int, name: str, shape: Shape, dtype: DTypeLike) -> Array:
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.full(GUARD + nbytes + GUARD, 0xFF, np.uint8)
+        self._guarded.append(memory)
+        return memory[GUARD : GUARD + nbytes].view(dtype).reshape(shape)
+
+    def untouched(self) -> bool:
+        return all((m[:GUARD] == 0xFF).all() and (m[-GUARD:] == 0xFF).all() for m in self._guarded)
+
+
+@every_case
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_a_pass_neither_relies_on_what_memory_holds_nor_leaves_its_own(
+    case: Case, rows: int
+) -> None:
+    y, dx, grads = run(case, draw(case, rows))
+    guarded = Guarded()
+    y2, dx2, grads2 = run(case, draw(case, rows), guarded)
+    np.testing.assert_allclose(y2, y, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dx2, dx, rtol=1e-12, atol=1e-12)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grads2[name], grad, rtol=1e-12, atol=1e-12)
+    assert guarded.untouched()
 
 
 MANY_ELEMENTS = 400_000

@@ -73,7 +73,7 @@ def convolutions(kind: type[Convolution]) -> st.SearchStrategy[Convolution]:
     return st.builds(
         kind,
         channels=st.integers(1, 4),
-        kernel=one_or_two(st.integers(1, 6)),
+        kernel=one_or_two(st.integers(1, 9)),
         stride=one_or_two(st.integers(1, 4)),
         padding=one_or_two(st.integers(0, 4)),
         bias=st.sampled_from(["channel", "position", "none"]),
