@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -297,3 +297,29 @@ def test_feedback_ends_at_the_first_layer_with_parameters(first: tuple[Layer, ..
     assert np.isfinite(grads).all()
     with pytest.raises(AssertionError, match="below the first layer"):
         one_after_the_other(network, params, x, ds, None)
+
+
+@dataclass(frozen=True)
+class Asked(Convolution):
+    """Notes whether its input gradient was asked for; its networks are run once."""
+
+    asked: ClassVar[list[bool]] = []
+
+    def forward(
+        self, params: Params, x: Array, context: Context = EVALUATION
+    ) -> tuple[Array, Backward]:
+        y, backward = super().forward(params, x, context)
+
+        def noting(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
+            self.asked.append(input_gradient)
+            return backward(dy, grads, input_gradient)
+
+        return y, noting
+
+
+def test_only_the_first_layer_with_parameters_is_spared_its_input_gradient() -> None:
+    Asked.asked.clear()
+    network = Network((ReLU(), MaxPool(2), Asked(4, 2), ReLU(), MaxPool(1), Asked(3, 1)), IMAGE)
+    params, x, ds = random_pass(network, 1)
+    as_a_network(network, params, x, ds, None, None)
+    assert Asked.asked == [True, False]
