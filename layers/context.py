@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Hashable
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -17,7 +18,12 @@ from layers.arrays import Array, Shape
 ALIGNMENT = 64
 """Bytes; a cache line, and the widest vector registers."""
 
+_SCRATCH = -1
+"""The owner of what all layers share."""
+
 Key = tuple[int, ...]
+
+Owner = Hashable
 
 
 class Workspace:
@@ -28,7 +34,7 @@ class Workspace:
     """
 
     def __init__(self) -> None:
-        self._memory: dict[tuple[int, str], Array] = {}
+        self._memory: dict[tuple[Owner, str], Array] = {}
 
     @property
     def nbytes(self) -> int:
@@ -43,7 +49,7 @@ class Workspace:
             held[name] += memory.nbytes
         return held
 
-    def empty(self, owner: int, name: str, shape: Shape, dtype: DTypeLike) -> Array:
+    def empty(self, owner: Owner, name: str, shape: Shape, dtype: DTypeLike) -> Array:
         """An uninitialised array in the memory of (owner, name)."""
         dtype = np.dtype(dtype)
         nbytes = math.prod(shape) * dtype.itemsize
@@ -60,17 +66,29 @@ class Context:
         key: numbers that the layer's random draws follow from; None when evaluating, where
             nothing is random.
         workspace: where arrays come from; None makes new ones.
-        owner: the layer's number in the workspace.
+        owner: who the layer is in the workspace.
     """
 
     __slots__ = ("_owner", "_workspace", "key")
 
     def __init__(
-        self, key: Key | None = None, workspace: Workspace | None = None, owner: int = 0
+        self, key: Key | None = None, workspace: Workspace | None = None, owner: Owner = 0
     ) -> None:
         self.key = key
         self._workspace = workspace
         self._owner = owner
+
+    @property
+    def scratch(self) -> Context:
+        """For arrays that are not needed any more when forward, or backward, returns.
+
+        All layers share their memory, so that it stays in the caches.
+        """
+        return Context(self.key, self._workspace, _SCRATCH)
+
+    def part(self, number: int) -> Context:
+        """For arrays of one of several parts that a layer cuts its batch into."""
+        return Context(self.key, self._workspace, (self._owner, number))
 
     def empty(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
         """An uninitialised array; names tell apart what one pass of the layer needs at once."""

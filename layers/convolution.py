@@ -24,6 +24,7 @@ from layers.hyperparameters import (
 )
 from layers.initialisers import INITIALISERS, Initialiser, fans, initialise
 from layers.layer import Backward, Operations, Shapes
+from layers.max_pool import MaxPool, Winners
 from layers.relu import masked, rectified
 
 Bias = Literal["channel", "position", "none"]
@@ -104,27 +105,43 @@ class Convolution:
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        return self._forward(params, x, context, with_relu=False)
+        return self.forward_with(params, x, context)
 
-    def _forward(
-        self, params: Params, x: Array, context: Context, with_relu: bool
+    def forward_with(
+        self,
+        params: Params,
+        x: Array,
+        context: Context,
+        relu: bool = False,
+        pool: MaxPool | None = None,
     ) -> tuple[Array, Backward]:
+        """Forward with one layer that follows, done to a few samples while they are in cache."""
         plane = self.plane(x.shape[1:])
         K, size = plane.by_phase(params["K"]), plane.size
         groups = _groups(len(x), samples_at_once(size, K))
-        images = output_images(size, K, len(x), context)
-        bias = self._bias_of_rows(params, images.shape)
+        winners: dict[int, Winners] = {}
+        if pool is None:
+            images = output_images(size, K, len(x), context)
+            y = _wanted(images, size)
+        else:
+            output = pool.shapes(self.shapes(x.shape[1:]).output).output
+            y = context.empty("y", (len(x), *output), x.dtype)
         for samples, parts in groups:
-            correlation = Correlation(size, K, samples, context)
+            correlation = Correlation(size, K, samples, context.scratch)
+            if pool is not None:
+                images = output_images(size, K, samples, context.scratch)
+            bias = self._bias_of_rows(params, images.shape)
             for part in parts:
+                some = images[:, part] if pool is None else images
                 plane.pad(x[part], correlation.x)
-                correlation.forward(images[:, part])
-                some = images[:, part]
+                correlation.forward(some)
                 if bias is not None:
                     some += bias
-                if with_relu:
+                if relu:
                     rectified(some, out=some)
-        y = _wanted(images, size)
+                if pool is not None:
+                    own = context.part(part.start)
+                    y[part], winners[part.start] = pool.reduce(_wanted(some, size), own)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
             for gradient in grads.values():
@@ -133,13 +150,15 @@ class Convolution:
             if dx is not None and plane.strided:
                 dx[...] = 0  # a stride may leave lines out
             for samples, parts in groups:
-                correlation = Correlation(size, K, samples, context)
+                correlation = Correlation(size, K, samples, context.scratch)
                 correlation.prepare_backward()
                 feedback = _wanted(correlation.dy, size)
                 for part in parts:
                     plane.pad(x[part], correlation.x)
-                    if with_relu:
-                        masked(dy[part], y[part], context, out=feedback)
+                    if pool is not None:
+                        pool.spread(dy[part], winners[part.start], feedback, context)
+                    elif relu:
+                        masked(dy[part], y[part], context.scratch, out=feedback)
                     else:
                         np.copyto(feedback, dy[part])
                     self._add_bias_gradient(grads, correlation.dy, size)

@@ -23,4 +23,4 @@ class ConvolutionReLU(Convolution):
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        return self._forward(params, x, context, with_relu=True)
+        return self.forward_with(params, x, context, relu=True)

@@ -1,6 +1,7 @@
 """Layers that follow one another as fewer layers, with the same results.
 
-A ReLU behind an affine layer or a convolution becomes part of it. Max pooling goes before a ReLU,
+A ReLU behind an affine layer, and a ReLU or max pooling behind a convolution, becomes part of it:
+what is in between then never leaves the caches. Max pooling goes before a ReLU,
 which then has fewer elements to look at: max(0, ·) keeps order, so the largest element of a block
 is the same one, and where it is not positive the ReLU lets no feedback through in either order.
 """
@@ -9,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from layers.affine import Affine
 from layers.affine_relu import AffineReLU
 from layers.convolution import Convolution
+from layers.convolution_max_pool import ConvolutionMaxPool
 from layers.convolution_relu import ConvolutionReLU
 from layers.layer import Layer
 from layers.max_pool import MaxPool
@@ -32,38 +34,31 @@ def fused(layers: Sequence[Layer]) -> list[Stage]:
     stages: list[Stage] = []
     for index, layer in enumerate(layers):
         stages.append(Stage(layer, index))
-        _split_before_pool(stages)
-        _join_relu(stages)
+        if len(stages) > 1:
+            stages[-2:] = _joined(*stages[-2:])
     return stages
 
 
-_WITH_RELU: dict[type[Layer], type[Layer]] = {Affine: AffineReLU, Convolution: ConvolutionReLU}
-_WITHOUT_RELU: dict[type[Layer], type[Layer]] = {ConvolutionReLU: Convolution}
+def _joined(before: Stage, after: Stage) -> list[Stage]:
+    """Two stages as others with the same result, or as they are."""
+
+    def stage(layer: Layer) -> Stage:
+        return Stage(layer, before.number)
+
+    match before.layer, after.layer:
+        case Affine() as affine, ReLU() if type(affine) is Affine:
+            return [stage(AffineReLU(**_fields(affine)))]
+        case Convolution() as convolution, ReLU() if type(convolution) is Convolution:
+            return [stage(ConvolutionReLU(**_fields(convolution)))]
+        case ConvolutionReLU() as convolution, MaxPool() as pool:
+            plain = Convolution(**_fields(convolution))
+            return [stage(ConvolutionMaxPool(plain, pool)), stage(ReLU())]
+        case Convolution() as convolution, MaxPool() as pool:
+            return [stage(ConvolutionMaxPool(convolution, pool))]
+        case ReLU(), MaxPool():
+            return [after, before]
+    return [before, after]
 
 
-def _join_relu(stages: list[Stage]) -> None:
-    """X, ReLU → XReLU."""
-    if len(stages) > 1 and isinstance(stages[-1].layer, ReLU):
-        before = stages[-2]
-        kind = _WITH_RELU.get(type(before.layer))
-        if kind is not None:
-            stages[-2:] = [Stage(_as(kind, before.layer), before.number)]
-
-
-def _split_before_pool(stages: list[Stage]) -> None:
-    """ReLU, MaxPool → MaxPool, ReLU, also where the ReLU is part of a convolution."""
-    if len(stages) < 2 or not isinstance(stages[-1].layer, MaxPool):
-        return
-    before, pool = stages[-2:]
-    kind = _WITHOUT_RELU.get(type(before.layer))
-    if kind is not None:
-        plain = Stage(_as(kind, before.layer), before.number)
-        stages[-2:] = [plain, pool, Stage(ReLU(), before.number)]
-    elif isinstance(before.layer, ReLU):
-        stages[-2:] = [pool, before]
-
-
-def _as(kind: type[Layer], layer: Layer) -> Layer:
-    """The same hyper-parameters in another type of layer."""
-    values = {field.name: getattr(layer, field.name) for field in fields(layer)}  # type: ignore[arg-type]
-    return kind(**values)
+def _fields(layer: Affine | Convolution) -> dict[str, Any]:
+    return {field.name: getattr(layer, field.name) for field in fields(layer)}

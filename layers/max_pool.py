@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,14 @@ from layers.context import EVALUATION, Context
 from layers.hyperparameters import as_pair
 from layers.layer import Backward, Operations
 from layers.pooling_blocks import PoolingBlocks
+
+
+class Winners(NamedTuple):
+    """Where the largest elements are: for every row of the blocks but the first, and every column
+    but the first, whether it is larger than all before it."""
+
+    rows: list[Array]
+    columns: list[Array]
 
 
 @dataclass(frozen=True)
@@ -28,42 +37,52 @@ class MaxPool(PoolingBlocks):
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        rows, columns = as_pair(self.size)
-
-        def by_row(array: Array) -> list[Array]:
-            return [array[:, i::rows] for i in range(rows)]
-
-        def by_column(array: Array) -> list[Array]:
-            return [array[:, :, j::columns] for j in range(columns)]
-
-        # Columns first, so that the first of equal ones is the first in row-major order. They are
-        # taken apart once: what follows then runs through long stretches of memory.
-        apart = by_column(self.whole_blocks(x))
-        if columns > 1:
-            apart = [_copy(column, f"column {j}", context) for j, column in enumerate(apart)]
-        across, later_columns = _largest(apart, "across", context)
-        y, later_rows = _largest(by_row(across), "y", context)
+        y, winners = self.reduce(x, context)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
             if not input_gradient:
                 return None
-            # What is in the columns' memory is not needed any more.
-            dapart = [
-                context.empty_like(f"column {j}", column, dtype=dy.dtype)
-                for j, column in enumerate(apart)
-            ]
-            dacross = context.empty_like("dacross", across, dtype=dy.dtype)
-            _to_largest(dy, later_rows, by_row(dacross), context)
-            _to_largest(dacross, later_columns, dapart, context)
             dx = context.empty_like("dx", x, dtype=dy.dtype)
-            dwhole = self.whole_blocks(dx)
-            if dwhole.shape != dx.shape:
+            if self.whole_blocks(dx).shape != dx.shape:
                 dx[...] = 0
-            for part, dcolumn in zip(by_column(dwhole), dapart, strict=True):
-                np.copyto(part, dcolumn)
+            self.spread(dy, winners, dx, context)
             return dx
 
         return y, backward
+
+    def reduce(self, x: Array, context: Context) -> tuple[Array, Winners]:
+        """Y, and where it came from."""
+        apart = self._by_column(self.whole_blocks(x))
+        if len(apart) > 1:
+            # Taken apart once, so that what follows runs through long stretches of memory.
+            apart = [
+                _copy(column, f"column {j}", context.scratch) for j, column in enumerate(apart)
+            ]
+        # Columns first, so that the first of equal ones is the first in row-major order.
+        across, columns = _largest(apart, "across", context)
+        y, rows = _largest(self._by_row(across), "y", context)
+        return y, Winners(rows, columns)
+
+    def spread(self, dy: Array, winners: Winners, dx: Array, context: Context) -> None:
+        """Write δX to where Y came from and 0 elsewhere, but nothing to a ragged edge."""
+        scratch = context.scratch
+        columns = self._by_column(self.whole_blocks(dx))
+        apart = [
+            scratch.empty_like(f"column {j}", dx, column.shape) for j, column in enumerate(columns)
+        ]
+        across = scratch.empty_like("dacross", dx, columns[0].shape)
+        _to_largest(dy, winners.rows, self._by_row(across), scratch)
+        _to_largest(across, winners.columns, apart, scratch)
+        for column, part in zip(columns, apart, strict=True):
+            np.copyto(column, part)
+
+    def _by_row(self, array: Array) -> list[Array]:
+        rows, _ = as_pair(self.size)
+        return [array[:, i::rows] for i in range(rows)]
+
+    def _by_column(self, array: Array) -> list[Array]:
+        _, columns = as_pair(self.size)
+        return [array[:, :, j::columns] for j in range(columns)]
 
 
 def _copy(array: Array, name: str, context: Context) -> Array:

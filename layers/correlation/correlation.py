@@ -52,6 +52,8 @@ class Correlation:
         """Set up ``dy`` and what else backward needs."""
         self.dy = self._images("dy", self._scheme.output_rows, self._filters)
         self._dU = self._zeros("dU", self._U.shape)
+        # Beyond the last position there is no feedback.
+        self._products[:, self._positions :] = 0
         depth, window, filters = self._U.shape
         by_column = (depth, self._columns, window, filters)
         self._part = self._context.empty("part", by_column, self._dtype)
@@ -74,11 +76,15 @@ class Correlation:
         if input_gradient:
             # The windows' gradients, in place of the windows.
             dslabs, UT = self._slabs, self._U.transpose(0, 2, 1)
-            dslabs[...] = 0
+            covered = self._dwindows.shape[1] * columns
+            dslabs[:, covered:] = 0
             for first in range(columns):
                 np.matmul(dproducts[:, first], UT, out=self._dwindows)
-                part = dslabs[:, first:][:, : self._dwindows.shape[1] * columns]
-                part += self._dwindows.reshape(part.shape)
+                part = dslabs[:, first : first + covered]
+                if first == 0:
+                    np.copyto(part, self._dwindows.reshape(part.shape))
+                else:
+                    part += self._dwindows.reshape(part.shape)
             scheme.slabs_adjoint(dslabs, self._dx, self._tiles)
         return self._dx
 
@@ -96,7 +102,8 @@ class Correlation:
 
     def _slab_memory(self, name: str, channels: int) -> Array:
         positions = padded_positions(self._positions, self._columns)
-        return self._zeros(name, (self._scheme.depth, positions, channels))
+        shape = (self._scheme.depth, positions, channels)
+        return self._context.empty(name, shape, self._dtype)
 
     def _images(self, name: str, rows: int, channels: int) -> Array:
         """(rows, samples, pitch, channels), zeros."""
