@@ -52,29 +52,33 @@ class MaxPool(PoolingBlocks):
 
     def reduce(self, x: Array, context: Context) -> tuple[Array, Winners]:
         """Y, and where it came from."""
-        apart = self._by_column(self.whole_blocks(x))
-        if len(apart) > 1:
-            # Taken apart once, so that what follows runs through long stretches of memory.
-            apart = [
-                _copy(column, f"column {j}", context.scratch) for j, column in enumerate(apart)
-            ]
-        # Columns first, so that the first of equal ones is the first in row-major order.
-        across, columns = _largest(apart, "across", context)
-        y, rows = _largest(self._by_row(across), "y", context)
+        down, rows = _largest(self._by_row(self.whole_blocks(x)), "down", context)
+        across = self._by_column(down)
+        if len(across) == 1:
+            return down, Winners(rows, [])
+        # Taken apart once, so that what follows runs through long stretches of memory.
+        scratch = context.scratch
+        parts = [_copy(part, f"column {j}", scratch) for j, part in enumerate(across)]
+        y, columns = _largest(parts, "y", context)
+        if rows:
+            row_numbers = self._by_column(_row_numbers(rows, scratch))
+            _prefer_upper_rows(parts, row_numbers, columns, scratch)
         return y, Winners(rows, columns)
 
     def spread(self, dy: Array, winners: Winners, dx: Array, context: Context) -> None:
         """Write δX to where Y came from and 0 elsewhere, but nothing to a ragged edge."""
-        scratch = context.scratch
-        columns = self._by_column(self.whole_blocks(dx))
-        apart = [
-            scratch.empty_like(f"column {j}", dx, column.shape) for j, column in enumerate(columns)
-        ]
-        across = scratch.empty_like("dacross", dx, columns[0].shape)
-        _to_largest(dy, winners.rows, self._by_row(across), scratch)
-        _to_largest(across, winners.columns, apart, scratch)
-        for column, part in zip(columns, apart, strict=True):
-            np.copyto(column, part)
+        scratch, dwhole = context.scratch, self.whole_blocks(dx)
+        ddown = dy
+        if winners.columns:
+            ddown = scratch.empty_like("ddown", dx, self._by_row(dwhole)[0].shape)
+            across = self._by_column(ddown)
+            parts = [
+                scratch.empty_like(f"column {j}", dx, part.shape) for j, part in enumerate(across)
+            ]
+            _to_largest(dy, winners.columns, parts, scratch)
+            for column, part in zip(across, parts, strict=True):
+                np.copyto(column, part)
+        _to_largest(ddown, winners.rows, self._by_row(dwhole), scratch)
 
     def _by_row(self, array: Array) -> list[Array]:
         rows, _ = as_pair(self.size)
@@ -100,6 +104,42 @@ def _largest(parts: list[Array], name: str, context: Context) -> tuple[Array, li
         later.append(np.greater(part, largest, out=larger))
         largest = np.maximum(largest, part, out=context.empty_like(name, parts[0]))
     return largest, later
+
+
+def _row_numbers(later: list[Array], context: Context) -> Array:
+    """The last row that is larger than all before it, from 0."""
+    if len(later) == 1:
+        return later[0].view(np.int8)
+    numbers = context.empty_like("row numbers", later[0], dtype=np.int32)
+    number = context.empty_like("row number", later[0], dtype=np.int32)
+    np.copyto(numbers, later[0])
+    for i, larger in enumerate(later[1:], start=2):
+        np.maximum(numbers, np.multiply(larger, i, out=number), out=numbers)
+    return numbers
+
+
+def _prefer_upper_rows(
+    parts: list[Array], row_numbers: list[Array], columns: list[Array], context: Context
+) -> None:
+    """Where columns are as large, the one whose largest element is in the upper row wins.
+
+    Within a column the upper one of equal elements has been found already, so this makes it the
+    first in row-major order. Changes ``columns``, by which the left one of equal ones wins.
+    """
+    largest, row = parts[0], row_numbers[0]
+    upper = context.empty_like("upper", largest, dtype=np.bool_)
+    equal = context.empty_like("equal", largest, dtype=np.bool_)
+    for part, number, larger in zip(parts[1:], row_numbers[1:], columns, strict=True):
+        np.less(number, row, out=upper)
+        upper &= np.equal(part, largest, out=equal)
+        larger |= upper
+        if part is not parts[-1]:
+            largest = np.maximum(largest, part, out=context.empty_like("so far", largest))
+            step = context.empty_like("row step", largest, dtype=number.dtype)
+            np.multiply(np.subtract(number, row, out=step), larger, out=step)
+            row = np.add(
+                row, step, out=context.empty_like("row so far", largest, dtype=number.dtype)
+            )
 
 
 def _to_largest(d: Array, later: list[Array], dparts: list[Array], context: Context) -> None:

@@ -305,3 +305,21 @@ def test_the_memory_that_a_convolution_works_in_does_not_grow_with_the_batch(
         works_in.append(dict(workspace.largest))
         assert workspace.nbytes - outputs == sum(workspace.largest.values())
     assert works_in[0] == works_in[1]
+
+
+@pytest.mark.parametrize("size", [(1, 4), (4, 1), (2, 2), (2, 4), (3, 3), (4, 5)])
+def test_feedback_goes_to_the_first_largest_element_of_blocks_full_of_ties(
+    size: tuple[int, int],
+) -> None:
+    rows, columns = size
+    rng = np.random.default_rng(1)
+    for values in (2, 3, 4):
+        x = rng.integers(0, values, (40, 2 * rows, 2 * columns, 3)).astype(np.float64)
+        y, backward = MaxPool(size).forward({}, x)
+        dy = rng.standard_normal(y.shape)
+        expected = np.zeros_like(x)
+        for n, i, j, c in np.ndindex(y.shape):
+            block = x[n, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns, c]
+            u, v = divmod(int(block.argmax()), columns)
+            expected[n, i * rows + u, j * columns + v, c] = dy[n, i, j, c]
+        np.testing.assert_array_equal(backward(dy, {}), expected)
