@@ -55,6 +55,8 @@ class LocalRay:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": token,
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray would run workers at niceness 15, behind everything else on the machine.
+            "RAY_worker_niceness": "0",
         }
 
     def start(self) -> None:
