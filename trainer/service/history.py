@@ -7,6 +7,8 @@ from trainer.v1 import run_pb2
 ENDED = frozenset(
     {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 )
+WAITING = frozenset({run_pb2.RUN_STATE_QUEUED, run_pb2.RUN_STATE_PAUSED})
+RESTING = ENDED | {run_pb2.RUN_STATE_PAUSED}
 ACTIVE = frozenset({run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING})
 
 
@@ -30,6 +32,12 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
             run.progress.CopyFrom(event.progress)
         case "warning":
             run.warnings.append(event.warning.message)
+        case "scaled":
+            run.workers = event.scaled.workers
+        case "snapshot_taken":
+            run.snapshot_step = event.snapshot_taken.step
+        case "restarted":
+            run.restarts += 1
     return True
 
 
@@ -38,6 +46,8 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
     run.state, run.message = change.state, change.message
     if change.state == run_pb2.RUN_STATE_LAUNCHING:
         run.attempt += 1
+        run.fruitless_attempts = _fruitless(run)
+        run.furthest_step = max(run.furthest_step, run.progress.step)
         run.ClearField("progress")
     elif change.state == run_pb2.RUN_STATE_RUNNING:
         run.started.CopyFrom(event.time)
@@ -45,3 +55,9 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
         run.ended.CopyFrom(event.time)
     if change.HasField("result"):
         run.result.CopyFrom(change.result)
+
+
+def _fruitless(run: run_pb2.Run) -> int:
+    """Attempts in a row, up to the one that is over, that did not get further than before."""
+    got_further = run.progress.step > run.furthest_step or run.attempt == 1
+    return 0 if got_further else run.fruitless_attempts + 1
