@@ -1,7 +1,7 @@
 """The runner: the driver of a run's Ray job.
 
-Makes the parameter server and the workers, watches them, passes the server's reports up to the
-service and the service's wishes down to the server.
+Makes the parameter server and the workers, replaces what dies, passes the server's reports up to
+the service and the service's wishes down to the server.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import ray
 import zmq
 
 from trainer.runner.actors import ServerActor, WorkerActor
+from trainer.runner.crew import Actor, Crew, SlotFailedError, Work
 from trainer.runner.service_link import ServiceLink
 from trainer.server.parameter_server import RUNNER, TrainingPlan
 from trainer.spec.parse import parse
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
-from trainer.v1 import runner_pb2
-from workers.channel import ServerAddress, connect
+from trainer.v1 import run_pb2, runner_pb2
+from workers.channel import connect
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -31,12 +32,11 @@ START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 """A parameter server that was told to stop has this long to say that it did."""
 
-LAST = ("finished", "failed", "cancelled")
+RESTARTS = 3
+"""A parameter server that dies this often in a row without a step in between fails the run."""
+
+LAST = ("finished", "failed", "cancelled", "paused")
 """The reports that end an attempt."""
-
-
-Work = Any
-"""A ray.ObjectRef: what an actor is doing."""
 
 
 class Runner:
@@ -44,9 +44,11 @@ class Runner:
 
     def __init__(self, link: ServiceLink) -> None:
         self._link = link
-        self._workers: dict[Work, str] = {}
         self._ended = False
         self._cancelled: float | None = None
+        self._pausing = False
+        self._furthest = 0
+        self._deaths = 0
 
     def run(self) -> None:
         """Take the run, see it through, report its outcome.
@@ -58,71 +60,111 @@ class Runner:
         spec = parse(to_document(assignment.spec))
         ray.init(log_to_driver=False)
         try:
-            server = ServerActor.remote(_plan(spec, assignment))
-            address = ray.get(server.address.remote(), timeout=START_SECONDS)
-            self._start_workers(spec, address, assignment.worker_cpus)
-            self._follow(server.train.remote(), address)
+            while not self._ended:
+                self._serve(spec, assignment)
         except (ray.exceptions.RayError, TimeoutError) as error:
             self._fail(f"the parameter server did not start: {_reason(error)}")
         finally:
             ray.shutdown()
         self._link.flush()
 
-    def _start_workers(self, spec: RunSpec, address: ServerAddress, cpus: float) -> None:
-        for i in range(spec.workers.count):
-            name = f"worker-{i}"
-            actor = WorkerActor.options(num_cpus=cpus).remote()
-            work = actor.work.remote(spec.job(), address, name, spec.workers.vectors)
-            self._workers[work] = name
+    def _serve(self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> None:
+        """From the start of a parameter server to the end of the attempt, or its death."""
+        server = ServerActor.remote(_plan(spec, assignment))
+        address = ray.get(server.address.remote(), timeout=START_SECONDS)
 
-    def _follow(self, training: Work, address: ServerAddress) -> None:
-        """Pass reports up and wishes down until it is known how the run ended."""
+        def start(name: str) -> tuple[Actor, Work]:
+            actor = WorkerActor.options(num_cpus=assignment.worker_cpus).remote()
+            return actor, actor.work.remote(spec.job(), address, name, spec.workers.vectors)
+
+        crew = Crew(start)
         socket = connect(address, RUNNER, address.local)
         try:
+            crew.resize(assignment.workers)
             # From its first word on, the server knows where reports go.
             socket.send(runner_pb2.Command().SerializeToString())
-            while not self._ended:
-                self._collect(socket)
-                self._exchange(socket)
-                self._watch(socket, training)
+            self._follow(socket, server.train.remote(), crew)
+        except SlotFailedError as error:
+            self._fail(str(error))
         finally:
             socket.close(linger=0)
+            for member in crew.members.values():
+                ray.kill(member.actor)
+            ray.kill(server)
 
-    def _collect(self, socket: zmq.Socket[bytes]) -> None:
+    def _follow(self, socket: zmq.Socket[bytes], training: Work, crew: Crew) -> None:
+        """Pass reports up and wishes down until the attempt or the server has ended."""
+        while not self._ended:
+            self._collect(socket, crew)
+            self._exchange(socket, crew)
+            self._watch_workers(socket, crew)
+            if ray.wait([training], timeout=0)[0] and not self._ended:
+                # Its last report may still be on its way if it ended in good order.
+                self._collect(socket, crew)
+                self._server_died(_outcome(training))
+                return
+
+    def _collect(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
         """Take the server's reports for SEND_SECONDS, or until the last one."""
         deadline = time.monotonic() + SEND_SECONDS
         while (left := deadline - time.monotonic()) > 0 and socket.poll(int(left * 1000) + 1):
             report = runner_pb2.RunReport.FromString(socket.recv())
+            kind = report.WhichOneof("kind")
+            if kind == "expel":
+                self._expel(report.expel.worker, crew)
+                continue
+            if kind == "membership" and report.membership.joined:
+                crew.contributed(report.membership.worker)
+            if kind == "progress" and report.progress.step > self._furthest:
+                self._furthest, self._deaths = report.progress.step, 0
             self._link.add(report)
-            if report.WhichOneof("kind") in LAST:
+            if kind in LAST:
                 self._ended = True
                 return
 
-    def _exchange(self, socket: zmq.Socket[bytes]) -> None:
-        """Send reports to the service; have the server stop if the service says so."""
-        if self._link.send() and self._cancelled is None:
-            self._cancelled = time.monotonic()
-            command = runner_pb2.Command(cancel=runner_pb2.Cancel())
-            socket.send(command.SerializeToString())
+    def _expel(self, worker: str, crew: Crew) -> None:
+        """End a worker that does not answer; its slot is filled again when it is gone."""
+        actor = crew.actor(worker)
+        if actor is not None:
+            ray.kill(actor)
+
+    def _exchange(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
+        """Send reports to the service; do what it wishes."""
+        wishes = self._link.send()
+        if wishes is not None and not self._ended:
+            if wishes.cancel and self._cancelled is None:
+                self._cancelled = time.monotonic()
+                _command(socket, cancel=runner_pb2.Cancel())
+            if wishes.pause and not self._pausing:
+                self._pausing = True
+                _command(socket, pause=runner_pb2.Pause())
+            for worker in crew.resize(wishes.workers) if wishes.workers else ():
+                _command(socket, worker_retired=runner_pb2.WorkerRetired(worker=worker))
         if self._cancelled is not None and time.monotonic() - self._cancelled > STOP_SECONDS:
             self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
 
-    def _watch(self, socket: zmq.Socket[bytes], training: Work) -> None:
-        """Notice actors that have ended."""
-        watched = [training, *self._workers]
-        done, _ = ray.wait(watched, num_returns=len(watched), timeout=0)
+    def _watch_workers(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
+        """Tell the server of workers that have ended, and have them replaced."""
+        watched = list(crew.members)
+        done = ray.wait(watched, num_returns=len(watched), timeout=0)[0] if watched else []
         for work in done:
             reason = _outcome(work)
-            if work == training:
-                # Its last report may still be on its way if it ended in good order.
-                self._collect(socket)
-                self._fail(f"the parameter server died: {reason}")
-                continue
-            lost = runner_pb2.WorkerLost(worker=self._workers.pop(work))
-            socket.send(runner_pb2.Command(worker_lost=lost).SerializeToString())
-            if not self._workers:
-                self._collect(socket)
-                self._fail(f"all workers are gone; the last one: {reason}")
+            lost = runner_pb2.WorkerLost(worker=crew.members[work].name, reason=reason)
+            _command(socket, worker_lost=lost)
+            crew.ended(work, reason)
+
+    def _server_died(self, reason: str) -> None:
+        """Have another one started, from the last snapshot, unless that goes on for ever."""
+        if self._ended:
+            return
+        self._deaths += 1
+        self._pausing = False
+        if self._deaths >= RESTARTS:
+            self._fail(f"the parameter server died {self._deaths} times in a row: {reason}")
+        elif self._cancelled is not None:
+            self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
+        else:
+            self._link.add(runner_pb2.RunReport(restarted=run_pb2.Restarted(reason=reason)))
 
     def _fail(self, message: str) -> None:
         self._end(runner_pb2.RunReport(failed=runner_pb2.Failed(message=message)))
@@ -132,6 +174,10 @@ class Runner:
         if not self._ended:
             self._ended = True
             self._link.add(report)
+
+
+def _command(socket: zmq.Socket[bytes], **kind: Any) -> None:
+    socket.send(runner_pb2.Command(**kind).SerializeToString())
 
 
 def _outcome(work: Work) -> str:
@@ -150,13 +196,14 @@ def _reason(error: Exception) -> str:
 
 
 def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
+    directory = Path(assignment.directory)
     return TrainingPlan(
         job=spec.job(),
         descent=spec.descent,
         epochs=spec.train.epochs,
         steps=spec.train.steps,
-        workers=spec.workers.count,
-        weights_path=Path(assignment.directory) / "weights.safetensors",
+        workers=assignment.workers,
+        weights_path=directory / "weights.safetensors",
         metadata={"name": spec.name},
         schedule=spec.train.schedule,
         warmup_steps=spec.train.warmup_steps,

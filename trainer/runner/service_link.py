@@ -46,8 +46,8 @@ class ServiceLink:
         report.number = self._number
         self._waiting.append(report)
 
-    def send(self) -> bool:
-        """Send what is in line; True if the service wants the run to stop.
+    def send(self) -> runner_pb2.ReportResponse | None:
+        """Send what is in line; what the service wishes, or None if it did not answer.
 
         Raises:
             ServiceGoneError: it has not answered for GONE_SECONDS, or refuses this runner.
@@ -60,10 +60,10 @@ class ServiceLink:
                 raise ServiceGoneError("another attempt has taken over") from None
             if time.monotonic() - self._reached > GONE_SECONDS:
                 raise ServiceGoneError(f"no answer for {GONE_SECONDS:.0f} s") from None
-            return False
+            return None
         self._reached = time.monotonic()
         self._waiting.clear()
-        return bool(response.cancel)
+        return response
 
     def flush(self) -> None:
         """Send until everything is acknowledged.

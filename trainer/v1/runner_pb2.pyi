@@ -126,10 +126,12 @@ class Command(_message.Message):
     def __init__(self, worker_lost: _Optional[_Union[WorkerLost, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., worker_retired: _Optional[_Union[WorkerRetired, _Mapping]] = ...) -> None: ...
 
 class WorkerLost(_message.Message):
-    __slots__ = ("worker",)
+    __slots__ = ("worker", "reason")
     WORKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     worker: str
-    def __init__(self, worker: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, worker: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ()

@@ -111,7 +111,9 @@ class Answer(_message.Message):
     def __init__(self, round: _Optional[int] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., losses: _Optional[_Iterable[float]] = ..., rows: _Optional[int] = ..., metric: _Optional[_Iterable[float]] = ..., compute_seconds: _Optional[float] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("message",)
+    __slots__ = ("message", "permanent")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PERMANENT_FIELD_NUMBER: _ClassVar[int]
     message: str
-    def __init__(self, message: _Optional[str] = ...) -> None: ...
+    permanent: bool
+    def __init__(self, message: _Optional[str] = ..., permanent: _Optional[bool] = ...) -> None: ...
