@@ -36,9 +36,13 @@ class MaxPool(PoolingBlocks):
         def by_column(array: Array) -> list[Array]:
             return [array[:, :, j::columns] for j in range(columns)]
 
-        # Columns first, so that the first of equal ones is the first in row-major order.
-        whole = self.whole_blocks(x)
-        across = _largest(by_column(whole), "across", context)
+        # Columns first, so that the first of equal ones is the first in row-major order. They are
+        # taken apart once: all that follows then runs through long stretches of memory.
+        apart = [
+            _copy(part, f"column {j}", context)
+            for j, part in enumerate(by_column(self.whole_blocks(x)))
+        ]
+        across = _largest(apart, "across", context)
         y = _largest(by_row(across), "y", context)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
@@ -46,14 +50,26 @@ class MaxPool(PoolingBlocks):
                 return None
             dacross = context.empty_like("dacross", across, dtype=dy.dtype)
             _to_first_largest(dy, y, by_row(across), by_row(dacross), context)
+            dapart = [
+                context.empty_like(f"dcolumn {j}", part, dtype=dy.dtype)
+                for j, part in enumerate(apart)
+            ]
+            _to_first_largest(dacross, across, apart, dapart, context)
             dx = context.empty_like("dx", x, dtype=dy.dtype)
             dwhole = self.whole_blocks(dx)
             if dwhole.shape != dx.shape:
                 dx[...] = 0
-            _to_first_largest(dacross, across, by_column(whole), by_column(dwhole), context)
+            for part, dpart in zip(by_column(dwhole), dapart, strict=True):
+                np.copyto(part, dpart)
             return dx
 
         return y, backward
+
+
+def _copy(array: Array, name: str, context: Context) -> Array:
+    copy = context.empty_like(name, array)
+    np.copyto(copy, array)
+    return copy
 
 
 def _largest(parts: list[Array], name: str, context: Context) -> Array:
