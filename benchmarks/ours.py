@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from benchmarks.workloads import Dense, Workload
+from benchmarks.workloads import Conv, Dense, Layer, MaxPool, Workload
 from trainer.client import Client
 from trainer.v1 import run_pb2
 
@@ -14,20 +14,14 @@ SHARDS = 2
 """One a worker, as DDP has one part of the batch a process."""
 
 
-def supported(workload: Workload) -> bool:
-    """Whether every layer of the workload exists here."""
-    return all(isinstance(layer, Dense) for layer in workload.layers)
-
-
 def specification(workload: Workload, data: Path) -> dict[str, Any]:
     """The workload as a run's specification."""
     *hidden, last = workload.layers
-    layers = [{"type": "affine_relu", "units": layer.units} for layer in hidden]
     return {
         "name": workload.name,
         "data": {"type": "npz", "path": str(data)},
         "model": {
-            "layers": [{"type": "flatten"}, *layers, {"type": "affine", "units": last.units}],
+            "layers": [*(_layer(layer, "_relu") for layer in hidden), _layer(last, "")],
             "loss": "cross_entropy",
         },
         "train": {
@@ -42,6 +36,17 @@ def specification(workload: Workload, data: Path) -> dict[str, Any]:
         },
         "workers": {"count": WORKERS},
     }
+
+
+def _layer(layer: Layer, relu: Literal["_relu", ""]) -> dict[str, Any]:
+    match layer:
+        case Conv(channels, kernel):
+            same = {"channels": channels, "kernel": kernel, "padding": kernel // 2}
+            return {"type": f"convolution{relu}", **same}
+        case MaxPool(size):
+            return {"type": "max_pool", "size": size}
+        case Dense(units):
+            return {"type": f"affine{relu}", "units": units}
 
 
 def samples_per_second(client: Client, workload: Workload, data: Path) -> float:

@@ -7,6 +7,7 @@ the passes decides whether that is new memory or memory of the pass before.
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -32,7 +33,15 @@ class Workspace:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(memory.nbytes for memory in self._memory.values())
+        return sum(self.nbytes_by_name.values())
+
+    @property
+    def nbytes_by_name(self) -> Counter[str]:
+        """Bytes held under each name, by all owners."""
+        held: Counter[str] = Counter()
+        for (_, name), memory in self._memory.items():
+            held[name] += memory.nbytes
+        return held
 
     def empty(self, owner: int, name: str, shape: Shape, dtype: DTypeLike) -> Array:
         """An uninitialised array in the memory of (owner, name)."""
