@@ -19,7 +19,7 @@ from trainer.server.parameter_server import RUNNER, TrainingPlan
 from trainer.spec.parse import parse
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
-from trainer.v1 import runner_pb2
+from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress, connect
 
 SEND_SECONDS = 0.4
@@ -45,6 +45,7 @@ class Runner:
     def __init__(self, link: ServiceLink) -> None:
         self._link = link
         self._workers: dict[Work, str] = {}
+        self._actors: dict[str, Any] = {}
         self._ended = False
         self._cancelled: float | None = None
 
@@ -74,6 +75,7 @@ class Runner:
             actor = WorkerActor.options(num_cpus=cpus).remote()
             work = actor.work.remote(spec.job(), address, name, spec.workers.vectors)
             self._workers[work] = name
+            self._actors[name] = actor
 
     def _follow(self, training: Work, address: ServerAddress) -> None:
         """Pass reports up and wishes down until it is known how the run ended."""
@@ -93,10 +95,17 @@ class Runner:
         deadline = time.monotonic() + SEND_SECONDS
         while (left := deadline - time.monotonic()) > 0 and socket.poll(int(left * 1000) + 1):
             report = runner_pb2.RunReport.FromString(socket.recv())
+            if report.WhichOneof("kind") == "expel":
+                report = self._expel(report.expel)
             self._link.add(report)
             if report.WhichOneof("kind") in LAST:
                 self._ended = True
                 return
+
+    def _expel(self, expel: runner_pb2.ExpelWorker) -> runner_pb2.RunReport:
+        """End a worker's actor; what is reported of it. ``_watch`` then sees that it is gone."""
+        ray.kill(self._actors[expel.worker])
+        return runner_pb2.RunReport(warning=run_pb2.Warning(message=expel.reason))
 
     def _exchange(self, socket: zmq.Socket[bytes]) -> None:
         """Send reports to the service; have the server stop if the service says so."""

@@ -46,7 +46,7 @@ class ReportResponse(_message.Message):
     def __init__(self, cancel: _Optional[bool] = ...) -> None: ...
 
 class RunReport(_message.Message):
-    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled")
+    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "expel")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class RunReport(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    EXPEL_FIELD_NUMBER: _ClassVar[int]
     number: int
     progress: _run_pb2.Progress
     epoch: _run_pb2.Epoch
@@ -63,7 +64,8 @@ class RunReport(_message.Message):
     finished: _run_pb2.Result
     failed: Failed
     cancelled: Cancelled
-    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ...) -> None: ...
+    expel: ExpelWorker
+    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., expel: _Optional[_Union[ExpelWorker, _Mapping]] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("message",)
@@ -74,6 +76,14 @@ class Failed(_message.Message):
 class Cancelled(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ExpelWorker(_message.Message):
+    __slots__ = ("worker", "reason")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    reason: str
+    def __init__(self, worker: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class StepTimes(_message.Message):
     __slots__ = ("phases",)
