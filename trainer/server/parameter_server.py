@@ -283,7 +283,9 @@ class ParameterServer:
         self._task, self._round = task, RoundAnswers()
         task.round = self._dispatch.round + 1
         self._heard = self._clock()
-        complete = self._handle(RoundBegan(task.round, units, task.WhichOneof("work") or ""))
+        kind = task.WhichOneof("work")
+        assert kind is not None
+        complete = self._handle(RoundBegan(task.round, units, kind))
         while not complete:
             complete = self._wait()
         return self._round
