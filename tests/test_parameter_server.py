@@ -104,11 +104,17 @@ class Background(Thread):
 
 
 class Run:
-    """A server at work, and the runner's side of it."""
+    """A server at work, and the runner's side of it.
+
+    The server's clock stands still but for ``pass_time``, so no machine is too slow for a test.
+    """
 
     def __init__(self, plan: TrainingPlan, names: set[str]) -> None:
         self._plan = plan
-        server = ParameterServer(dataclasses.replace(plan, workers=len(names)))
+        self._now = 0.0
+        server = ParameterServer(
+            dataclasses.replace(plan, workers=len(names)), clock=lambda: self._now
+        )
         self.address = server.address
         self._socket = connect(self.address, RUNNER, self.address.local)
         self.workers: list[Background] = []
@@ -127,6 +133,10 @@ class Run:
 
     def command(self, command: runner_pb2.Command) -> None:
         self._socket.send(command.SerializeToString())
+
+    def pass_time(self, seconds: float) -> None:
+        self._now += seconds
+        self.lose("nobody")  # a word, so that the server looks at its clock
 
     def reports(self) -> list[runner_pb2.RunReport]:
         """Every report up to the last; the server and its workers have then ended."""
@@ -186,10 +196,18 @@ def played(run: Run, name: str, vectors: Vectors = "memory") -> Iterator[Link]:
         yield link
 
 
+def word_to(link: Link) -> work_pb2.ServerMessage:
+    """The next message to a played worker that is not a ping."""
+    while True:
+        message = link.receive(SECONDS)
+        assert message is not None, "nothing has arrived"
+        if message.WhichOneof("kind") != "ping":
+            return message
+
+
 def task_of(link: Link) -> work_pb2.Task:
     """The next task of a played worker."""
-    message = link.receive(SECONDS)
-    assert message is not None, "nothing has arrived"
+    message = word_to(link)
     assert message.WhichOneof("kind") == "task"
     return message.task
 
@@ -200,9 +218,7 @@ def answer_truly(link: Link, task: work_pb2.Task) -> None:
 
 
 def assert_stopped(link: Link) -> None:
-    message = link.receive(SECONDS)
-    assert message is not None
-    assert message.WhichOneof("kind") == "stop"
+    assert word_to(link).WhichOneof("kind") == "stop"
 
 
 def network() -> Network:
@@ -605,6 +621,116 @@ def test_a_worker_may_join_in_mid_run(plan: TrainingPlan, undisturbed: run_pb2.R
         run.lose("first")
         result = run.finish()
     assert result.weights_digest == undisturbed.weights_digest
+
+
+@contextmanager
+def a_slow_worker(
+    plan: TrainingPlan, vectors: Vectors
+) -> Iterator[tuple[Run, Link, Link, work_pb2.Task, work_pb2.Task]]:
+    """Run, a quick and a slow worker, and their tasks of the second step.
+
+    The slow one has not answered and is late; the quick one has, and so it has been given the
+    slow one's range.
+    """
+    with (
+        running(plan, "quick", "slow") as run,
+        played(run, "quick", vectors) as quick,
+        played(run, "slow", vectors) as slow,
+    ):
+        for worker in (quick, slow):
+            answer_truly(worker, task_of(worker))  # so that times are measured
+        late = task_of(slow)
+        answer_truly(quick, task_of(quick))
+        run.pass_time(2.0)
+        copy = task_of(quick)
+        assert copy == late
+        yield run, quick, slow, copy, late
+
+
+@pytest.mark.parametrize("vectors", ["memory", "frames"])
+def test_a_slow_workers_range_is_taken_over(
+    plan: TrainingPlan, vectors: Vectors, undisturbed: run_pb2.Result
+) -> None:
+    with a_slow_worker(plan, vectors) as (run, quick, slow, copy, late):
+        answer_truly(quick, copy)
+        whole = task_of(quick)
+        assert (whole.round, whole.begin, whole.end) == (late.round + 1, 0, SHARDS)
+        slow.sums[:] = 1e6  # it still computes for the round before
+        run.pass_time(2.0)
+        answer_truly(slow, late)
+        # Its answer is stale, but it is back, and now the quick one is late.
+        assert task_of(slow) == whole
+        answer_truly(slow, whole)
+        task_of(slow)
+        run.start("w", vectors)
+        run.lose("slow")
+        run.lose("quick")
+        result = run.finish()
+    assert result.weights_digest == undisturbed.weights_digest
+    assert (result.e_in, result.e_out) == (undisturbed.e_in, undisturbed.e_out)
+
+
+def test_a_copy_that_nobody_waits_for_any_more_spoils_no_sum(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
+        # The sums that it was accepted with lay in this memory, and the round still needs them.
+        quick.sums[:] = 1e6
+        answer_truly(slow, late)
+        task = task_of(slow)
+        assert (task.round, task.end - task.begin) == (late.round + 1, SHARDS)
+        answer_truly(quick, copy)
+        answer_truly(slow, task)
+        run.start("w")
+        run.lose("slow")
+        run.lose("quick")
+        result = run.finish()
+    assert result.weights_digest == undisturbed.weights_digest
+
+
+def test_a_silent_worker_is_expelled(plan: TrainingPlan, undisturbed: run_pb2.Result) -> None:
+    with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
+        answer_truly(quick, copy)
+        task = task_of(quick)
+        run.pass_time(13.0)
+        assert_stopped(slow)
+        answer_truly(slow, late)
+        answer_truly(quick, task)
+        task_of(quick)
+        run.start("w")
+        run.lose("slow")  # as the runner notices when it has ended the worker
+        run.lose("quick")
+        reports = run.reports()
+        run.workers[0].end()
+    expelled = [report.expel for report in reports if report.WhichOneof("kind") == "expel"]
+    reason = "slow was expelled: it has not answered for 15 s"
+    assert expelled == [runner_pb2.ExpelWorker(worker="slow", reason=reason)]
+    assert reports[-1].finished.workers == 1
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_a_run_in_which_nobody_answers_fails(plan: TrainingPlan) -> None:
+    with running(plan, "w") as run, played(run, "w") as worker:
+        task_of(worker)
+        run.pass_time(300.0)
+        assert_stopped(worker)
+        run.pass_time(600.0)
+        assert run.fail() == "no worker has answered for 600 s; see the run's logs"
+
+
+def test_an_idle_worker_hears_of_the_server_while_others_work(plan: TrainingPlan) -> None:
+    job = dataclasses.replace(plan.job, shards=1)
+    with (
+        running(dataclasses.replace(plan, job=job), "busy", "idle") as run,
+        played(run, "busy") as busy,
+        played(run, "idle") as idle,
+    ):
+        first = task_of(busy)
+        run.pass_time(5.0)
+        message = idle.receive(SECONDS)
+        assert message is not None
+        assert message.WhichOneof("kind") == "ping"
+        assert (first.begin, first.end) == (0, 1)
 
 
 def test_a_cancelled_run_stops_and_writes_no_weights(plan: TrainingPlan) -> None:

@@ -111,8 +111,7 @@ class Runner:
             report = runner_pb2.RunReport.FromString(socket.recv())
             kind = report.WhichOneof("kind")
             if kind == "expel":
-                self._expel(report.expel.worker, crew)
-                continue
+                report = self._expel(report.expel, crew)
             if kind == "membership" and report.membership.joined:
                 crew.contributed(report.membership.worker)
             if kind == "progress" and report.progress.step > self._furthest:
@@ -122,11 +121,12 @@ class Runner:
                 self._ended = True
                 return
 
-    def _expel(self, worker: str, crew: Crew) -> None:
-        """End a worker that does not answer; its slot is filled again when it is gone."""
-        actor = crew.actor(worker)
+    def _expel(self, expel: runner_pb2.ExpelWorker, crew: Crew) -> runner_pb2.RunReport:
+        """End a worker's actor; what is reported of it. Its slot is filled when it is gone."""
+        actor = crew.actor(expel.worker)
         if actor is not None:
             ray.kill(actor)
+        return runner_pb2.RunReport(warning=run_pb2.Warning(message=expel.reason))
 
     def _exchange(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
         """Send reports to the service; do what it wishes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from types import TracebackType
@@ -76,7 +77,7 @@ class Hub:
 
     def receive(self, timeout: float) -> tuple[str, bytes, list[zmq.Frame]] | None:
         """Sender, message and vectors of the next message, or None after ``timeout`` seconds."""
-        if not self._socket.poll(int(timeout * 1000)):
+        if not self._socket.poll(math.ceil(timeout * 1000)):
             return None
         sender, head, *frames = self._socket.recv_multipart(copy=False)
         return sender.bytes.decode(), head.bytes, frames

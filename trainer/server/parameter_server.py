@@ -23,9 +23,12 @@ from trainer.server.dispatch import (
     Assign,
     Dispatch,
     Event,
+    Expel,
     Range,
+    Release,
     RoundBegan,
     RoundComplete,
+    Tick,
     WorkerJoined,
     WorkerLost,
 )
@@ -105,9 +108,15 @@ class ParameterServer:
 
     Args:
         host: the address that workers on other hosts reach.
+        clock: seconds, never going back; what late and silent workers are measured by.
     """
 
-    def __init__(self, plan: TrainingPlan, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        host: str = "127.0.0.1",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._plan = plan
         self._data = plan.job.source.describe()
         self._network = plan.job.network(self._data)
@@ -122,6 +131,8 @@ class ParameterServer:
         self._state = plan.descent.rule.init(size)
         self._reduction = Reduction(size)
         self._dispatch = Dispatch()
+        self._clock = clock
+        self._heard = self._pinged = clock()
         self._times = StepTimes()
         self._task = work_pb2.Task()
         self._round = RoundAnswers()
@@ -144,9 +155,8 @@ class ParameterServer:
         except RunFailedError as error:
             self._report(runner_pb2.RunReport(failed=runner_pb2.Failed(message=str(error))))
         finally:
-            stop = work_pb2.ServerMessage(stop=work_pb2.Stop()).SerializeToString()
             for worker in self._dispatch.assigned:
-                self._hub.send(worker, stop)
+                self._stop(worker)
             self._hub.close()
             self._reduction.close()
 
@@ -272,9 +282,12 @@ class ParameterServer:
     def _run_round(self, task: work_pb2.Task, units: int) -> RoundAnswers:
         self._task, self._round = task, RoundAnswers()
         task.round = self._dispatch.round + 1
-        complete = self._handle(RoundBegan(task.round, units))
+        self._heard = self._clock()
+        kind = task.WhichOneof("work")
+        assert kind is not None
+        complete = self._handle(RoundBegan(task.round, units, kind))
         while not complete:
-            complete = self._take(*self._next_message())
+            complete = self._wait()
         return self._round
 
     def _gather(self) -> None:
@@ -295,20 +308,37 @@ class ParameterServer:
             messages.append(message)
         for message in messages:
             self._take(*message)
+        self._heard = self._clock()
         while not self._dispatch.assigned:
-            self._take(*self._next_message())
+            self._wait()
 
-    def _next_message(self) -> tuple[str, bytes, list[zmq.Frame]]:
-        """Wait for a message of anybody, with a ping to the workers now and then."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while time.monotonic() < deadline:
-            message = self._hub.receive(PING_SECONDS)
-            if message is not None:
-                return message
+    def _wait(self) -> bool:
+        """Act on the next message or, if none comes before, on the passing of time.
+
+        Returns:
+            Whether the round is complete.
+        """
+        now = self._clock()
+        due = min(self._pinged + PING_SECONDS, self._heard + ANSWER_SECONDS)
+        late = self._dispatch.deadline()
+        if late is not None:
+            due = min(due, late)
+        # At a deadline that has passed already, messages that have come still go first: a worker
+        # is not late because the server was.
+        message = self._hub.receive(max(0.0, due - now))
+        now = self._clock()
+        if now - self._pinged >= PING_SECONDS:
             self._ping()
-        raise RunFailedError(
-            f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
-        )
+            self._pinged = now
+        if message is not None:
+            if message[0] != RUNNER:
+                self._heard = now
+            return self._take(*message)
+        if now - self._heard >= ANSWER_SECONDS:
+            raise RunFailedError(
+                f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
+            )
+        return self._handle(Tick())
 
     def _take(self, sender: str, message: bytes, frames: list[zmq.Frame]) -> bool:
         """Act on one message; True when the round is complete."""
@@ -342,7 +372,7 @@ class ParameterServer:
 
     def _handle(self, event: Event, accept: Callable[[], None] | None = None) -> bool:
         complete = False
-        for instruction in self._dispatch.handle(event):
+        for instruction in self._dispatch.handle(event, self._clock()):
             match instruction:
                 case Accept():
                     assert accept is not None
@@ -353,6 +383,10 @@ class ParameterServer:
                     self._hub.assign(worker, self._task)
                 case RoundComplete():
                     complete = True
+                case Expel(worker, seconds):
+                    self._expel(worker, seconds)
+                case Release(worker):
+                    self._let_go(worker)
         return complete
 
     def _accept(self, worker: str, answer: work_pb2.Answer, frames: list[zmq.Frame]) -> None:
@@ -367,8 +401,28 @@ class ParameterServer:
         answers.rows += answer.rows
         answers.compute_seconds = max(answers.compute_seconds, answer.compute_seconds)
 
+    def _expel(self, worker: str, seconds: float) -> None:
+        """A silent worker may be past obeying, so the runner ends it as well."""
+        self._let_go(worker)
+        reason = f"{worker} was expelled: it has not answered for {seconds:.0f} s"
+        self._report(
+            runner_pb2.RunReport(expel=runner_pb2.ExpelWorker(worker=worker, reason=reason))
+        )
+
+    def _let_go(self, worker: str) -> None:
+        self._stop(worker)
+        self._hub.forget(worker)
+
+    def _stop(self, worker: str) -> None:
+        stop = work_pb2.ServerMessage(stop=work_pb2.Stop())
+        self._hub.send(worker, stop.SerializeToString())
+
     def _keep_sums_of(self, worker: str) -> None:
-        """A worker's second range in a round overwrites its memory: copy what it holds."""
+        """A worker's second range in a round overwrites its memory: copy what it holds.
+
+        From then on none of its sums of this round lie there, whether or not the range is still
+        wanted when it computes. In rounds after this it gets nothing before it has answered.
+        """
         for i, holder in enumerate(self._round.holders):
             if holder == worker:
                 self._round.sums[i] = self._round.sums[i].copy()

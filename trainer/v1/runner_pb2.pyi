@@ -52,7 +52,7 @@ class ReportResponse(_message.Message):
     def __init__(self, cancel: _Optional[bool] = ..., pause: _Optional[bool] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class RunReport(_message.Message):
-    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted")
+    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted", "expel")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class RunReport(_message.Message):
     SNAPSHOT_TAKEN_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     RESTARTED_FIELD_NUMBER: _ClassVar[int]
+    EXPEL_FIELD_NUMBER: _ClassVar[int]
     number: int
     progress: _run_pb2.Progress
     epoch: _run_pb2.Epoch
@@ -79,7 +80,8 @@ class RunReport(_message.Message):
     snapshot_taken: _run_pb2.SnapshotTaken
     resumed: _run_pb2.Resumed
     restarted: _run_pb2.Restarted
-    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., membership: _Optional[_Union[_run_pb2.Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[_run_pb2.SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[_run_pb2.Resumed, _Mapping]] = ..., restarted: _Optional[_Union[_run_pb2.Restarted, _Mapping]] = ...) -> None: ...
+    expel: ExpelWorker
+    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., membership: _Optional[_Union[_run_pb2.Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[_run_pb2.SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[_run_pb2.Resumed, _Mapping]] = ..., restarted: _Optional[_Union[_run_pb2.Restarted, _Mapping]] = ..., expel: _Optional[_Union[ExpelWorker, _Mapping]] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("message",)
@@ -96,6 +98,14 @@ class Paused(_message.Message):
     STEP_FIELD_NUMBER: _ClassVar[int]
     step: int
     def __init__(self, step: _Optional[int] = ...) -> None: ...
+
+class ExpelWorker(_message.Message):
+    __slots__ = ("worker", "reason")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    reason: str
+    def __init__(self, worker: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class StepTimes(_message.Message):
     __slots__ = ("phases",)
