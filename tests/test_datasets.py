@@ -17,19 +17,22 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.preprocessing import StandardScaler
 
 from workers.datasets import (
     DATASETS,
     Dataset,
     DatasetError,
     Description,
+    Diabetes,
     Digits,
     Idx,
     Noise,
     Npz,
     Source,
     Split,
+    Xor,
     reading,
 )
 
@@ -173,6 +176,7 @@ def check_valid(dataset: Dataset) -> None:
 # --- every format ------------------------------------------------------------------------------
 
 SOURCES: dict[str, Callable[[Path], Source]] = {
+    "diabetes": lambda tmp: Diabetes(),
     "digits": lambda tmp: Digits(),
     "idx": lambda tmp: write_idx(tmp / "d"),
     "idx, gzipped": lambda tmp: write_idx(tmp / "d", ".gz"),
@@ -182,6 +186,7 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "npz, bytes, deflated": lambda tmp: write_npz(tmp / "f.npz", zipfile.ZIP_DEFLATED),
     "npz, floats": lambda tmp: write_npz(tmp / "f.npz", **FLOATS),
     "npz, floats, deflated": lambda tmp: write_npz(tmp / "f.npz", zipfile.ZIP_DEFLATED, **FLOATS),
+    "xor": lambda tmp: Xor(),
 }
 
 
@@ -270,6 +275,32 @@ def test_the_digits_are_those_of_scikit_learn_and_every_fifth_is_held_out() -> N
         np.testing.assert_array_equal(x[0, :, :, 0], image / 16)
         assert y[0] == label
     assert next(test, None) is next(train, None) is None
+
+
+# --- diabetes ----------------------------------------------------------------------------------
+
+
+def test_the_patients_are_those_of_scikit_learn_standardised_by_the_training_rows() -> None:
+    x, y = load_diabetes(return_X_y=True, scaled=False)
+    test = list(range(0, 442, 5))
+    train = [row for row in range(442) if row not in test]
+    dataset = Diabetes().load()
+    for values, name in ((x, "x"), (y.reshape(-1, 1), "y")):
+        oracle = StandardScaler().fit(values[train])
+        for split, rows in ((dataset.train, train), (dataset.test, test)):
+            expected = oracle.transform(values[rows])
+            np.testing.assert_allclose(getattr(split, name), expected, rtol=1e-5, atol=1e-6)
+
+
+# --- xor ---------------------------------------------------------------------------------------
+
+
+def test_xor_is_the_four_points_of_exclusive_or_in_both_splits() -> None:
+    dataset = Xor().load()
+    for split in (dataset.train, dataset.test):
+        x, y = split.batch(np.arange(4))
+        found = {(*map(float, point), int(label)) for point, label in zip(x, y, strict=True)}
+        assert found == {(a, b, a ^ b) for a in (0, 1) for b in (0, 1)}
 
 
 # --- noise -------------------------------------------------------------------------------------

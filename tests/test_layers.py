@@ -13,24 +13,32 @@ import pytest
 from gradient_check import KINK_DISTANCE, Array, assert_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike
 
 from layers import (
     ELU,
     LAYERS,
     Affine,
     AffineReLU,
+    Convolution,
+    ConvolutionReLU,
     Dropout,
     Flatten,
     InvalidHyperparameterError,
     Layer,
     LayerNorm,
     Maxout,
+    MaxPool,
+    MeanPool,
     ReLU,
     Sigmoid,
     Tanh,
 )
 from layers.arrays import Params, Shape
 from layers.context import EVALUATION, Context, Key, Workspace
+from layers.correlation import correlation, samples_at_once
+from layers.correlation.row_schemes import FastRows, Stacked, row_scheme
+from layers.hyperparameters import as_pair
 from layers.layer import Backward
 
 ROWS = 5
@@ -105,8 +113,78 @@ def dropout_by_loops(rate: float) -> Callable[[Params, Array], Array]:
     return oracle
 
 
+def convolution_by_loops(layer: Convolution) -> Callable[[Params, Array], Array]:
+    """SPEC's sum over kernel positions; its i + d, which starts at 0, is i here."""
+    (rows, columns), (down, right) = as_pair(layer.kernel), as_pair(layer.stride)
+    above, before = as_pair(layer.padding)
+
+    def oracle(params: Params, x: Array) -> Array:
+        K = params["K"]
+        _, height, width, _ = x.shape
+        output_height = (height + 2 * above - rows) // down + 1
+        output_width = (width + 2 * before - columns) // right + 1
+        y = np.zeros((len(x), output_height, output_width, K.shape[3]))
+        for u, v, i, j in np.ndindex(output_height, output_width, rows, columns):
+            at_row, at_column = u * down + i - above, v * right + j - before
+            if 0 <= at_row < height and 0 <= at_column < width:
+                y[:, u, v] += np.einsum("bk,kc->bc", x[:, at_row, at_column], K[i, j])
+        if layer.bias == "position":
+            for u, v in np.ndindex(output_height, output_width):
+                y[:, u, v] += params["b"][u, v]
+        if layer.bias == "channel":
+            for channel, bias in enumerate(params["b"]):
+                y[..., channel] += bias
+        return y
+
+    return oracle
+
+
+def convolution_relu_by_loops(layer: Convolution) -> Callable[[Params, Array], Array]:
+    before_relu = convolution_by_loops(layer)
+    return lambda params, x: relu_by_loops({}, before_relu(params, x))
+
+
+def blocks_by_loops(size: tuple[int, int], x: Array) -> Array:
+    """The elements of each whole block: rows × output height × output width × channels × block."""
+    rows, columns = size
+    outputs = (len(x), x.shape[1] // rows, x.shape[2] // columns, x.shape[3])
+    blocks = np.empty((*outputs, rows * columns))
+    for sample, u, v, channel in np.ndindex(outputs):
+        for i, j in np.ndindex(rows, columns):
+            element = x[sample, u * rows + i, v * columns + j, channel]
+            blocks[sample, u, v, channel, i * columns + j] = element
+    return blocks
+
+
+def max_pool_by_loops(size: tuple[int, int]) -> Callable[[Params, Array], Array]:
+    return lambda params, x: blocks_by_loops(size, x).max(axis=4)
+
+
+def mean_pool_by_loops(size: tuple[int, int]) -> Callable[[Params, Array], Array]:
+    return lambda params, x: blocks_by_loops(size, x).mean(axis=4)
+
+
+def lead_of_the_largest(size: tuple[int, int]) -> Callable[[Params, Array], Array]:
+    def lead(params: Params, x: Array) -> Array:
+        blocks = np.sort(blocks_by_loops(size, x), axis=4)
+        return blocks[..., -1] - blocks[..., -2]
+
+    return lead
+
+
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
 NORMALISED_SHAPES = SHAPES.map(lambda shape: (*shape, shape[-1] + 1))
+
+
+def images(
+    height: int, width: int, channels: tuple[int, int] = (1, 3), step: tuple[int, int] = (1, 1)
+) -> st.SearchStrategy[Shape]:
+    """Images of this size, and up to four steps larger."""
+    return st.tuples(
+        st.integers(0, 4).map(lambda more: height + more * step[0]),
+        st.integers(0, 4).map(lambda more: width + more * step[1]),
+        st.integers(*channels),
+    )
 
 
 class Case(NamedTuple):
@@ -125,6 +203,63 @@ class Case(NamedTuple):
     key: Key | None = None
     shapes: st.SearchStrategy[Shape] = SHAPES
 
+
+def max_pooling(
+    rows: int, columns: int
+) -> tuple[Callable[[Params, Array], Array], Callable[[Params, Array], Array]]:
+    """Oracle and kinks."""
+    return max_pool_by_loops((rows, columns)), lead_of_the_largest((rows, columns))
+
+
+def plain(layer: Convolution, input_shape: Shape, shapes: st.SearchStrategy[Shape]) -> Case:
+    return Case(layer, input_shape, convolution_by_loops(layer), shapes=shapes)
+
+
+def with_relu(layer: ConvolutionReLU, input_shape: Shape, shapes: st.SearchStrategy[Shape]) -> Case:
+    oracle, kinks = convolution_relu_by_loops(layer), convolution_by_loops(layer)
+    return Case(layer, input_shape, oracle, kinks, shapes=shapes)
+
+
+MANY_CHANNELS = (8, 9)
+"""Enough for the fast scheme with four kernel columns."""
+
+CONVOLUTIONS = [
+    plain(Convolution(2, 3, padding=1), (4, 5, 2), images(1, 1)),
+    plain(
+        Convolution(3, (2, 4), stride=(2, 1), padding=(0, 2), bias="position"),
+        (5, 4, 2),
+        images(2, 1),
+    ),
+    # The kernel is larger than the image.
+    plain(Convolution(2, (5, 6), padding=(2, 3), bias="none"), (3, 2, 1), images(1, 1)),
+    # Whole windows lie in the padding.
+    plain(Convolution(2, (2, 1), padding=(2, 3)), (2, 2, 2), images(1, 1)),
+    # Strides leave out rows and columns.
+    plain(Convolution(2, (1, 2), stride=(2, 3)), (5, 8, 1), images(1, 2)),
+    plain(Convolution(2, 2, stride=(4, 3), padding=(3, 1)), (3, 8, 2), images(1, 1)),
+    plain(Convolution(3, (3, 4), padding=(1, 0)), (7, 5, 8), images(1, 4, MANY_CHANNELS)),
+    plain(
+        Convolution(2, (5, 4), padding=(0, 3), bias="position"),
+        (6, 3, 8),
+        images(5, 1, MANY_CHANNELS),
+    ),
+    plain(
+        Convolution(2, (4, 8), stride=(1, 2), padding=(1, 2), bias="none"),
+        (4, 5, 8),
+        images(2, 4, MANY_CHANNELS),
+    ),
+    with_relu(ConvolutionReLU(2, 3, padding=1), (4, 5, 2), images(1, 1)),
+    with_relu(
+        ConvolutionReLU(2, (2, 3), stride=(1, 2), padding=(0, 1), bias="position"),
+        (3, 6, 2),
+        images(2, 1),
+    ),
+    with_relu(
+        ConvolutionReLU(2, (3, 4), padding=(2, 1), bias="none"),
+        (3, 4, 8),
+        images(1, 2, MANY_CHANNELS),
+    ),
+]
 
 CASES = [
     Case(Affine(3), (4,), affine_by_loops),
@@ -159,6 +294,14 @@ CASES = [
     Case(Dropout(0.4), (4,), lambda params, x: x),
     Case(Dropout(0.4), (4,), dropout_by_loops(0.4), key=KEY),
     Case(Dropout(0.7), (3, 2, 2), dropout_by_loops(0.7), key=KEY),
+    *CONVOLUTIONS,
+    Case(MaxPool(2), (4, 6, 2), *max_pooling(2, 2), shapes=images(2, 2, step=(2, 2))),
+    Case(MaxPool((1, 3)), (3, 6, 2), *max_pooling(1, 3), shapes=images(1, 3, step=(1, 3))),
+    Case(MaxPool((3, 2), "drop"), (7, 5, 2), *max_pooling(3, 2), shapes=images(3, 2)),
+    Case(MaxPool(1), (3, 2, 2), max_pool_by_loops((1, 1)), shapes=images(1, 1)),
+    Case(MeanPool(2), (4, 6, 2), mean_pool_by_loops((2, 2)), shapes=images(2, 2, step=(2, 2))),
+    Case(MeanPool((3, 2), "drop"), (7, 5, 2), mean_pool_by_loops((3, 2)), shapes=images(3, 2)),
+    Case(MeanPool(1), (3, 2, 2), mean_pool_by_loops((1, 1)), shapes=images(1, 1)),
 ]
 
 
@@ -217,6 +360,23 @@ def run(
 
 def test_every_layer_of_the_table_is_under_contract() -> None:
     assert {type(case.layer) for case in CASES} == set(LAYERS.values())
+
+
+def test_every_way_of_a_convolution_is_under_contract() -> None:
+    def kernel_by_phase(case: Case) -> Array:
+        assert isinstance(case.layer, Convolution)
+        K = np.empty(case.layer.shapes(case.input_shape).params["K"])
+        return case.layer.plane(case.input_shape).by_phase(K)
+
+    found = set()
+    for case in CONVOLUTIONS:
+        assert isinstance(case.layer, Convolution)
+        kernel_rows, columns, channels, _ = kernel_by_phase(case).shape
+        plane = case.layer.plane(case.input_shape)
+        scheme = row_scheme(plane.size.rows, kernel_rows, columns, channels)
+        found.add((type(scheme), plane.strided))
+    assert found == {(Stacked, False), (Stacked, True), (FastRows, False), (FastRows, True)}
+    assert {case.layer.bias for case in CONVOLUTIONS} == {"channel", "position", "none"}
 
 
 def test_the_gradient_check_passes_a_right_derivative() -> None:
@@ -320,6 +480,29 @@ def test_a_batch_is_the_sum_of_its_points(case: Case) -> None:
         np.testing.assert_allclose(sum(p[2][name] for p in points), grad, rtol=1e-12)
 
 
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=name)
+def test_samples_a_few_at_a_time_give_what_all_at_once_give(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(case.layer, Convolution)
+    drawn = draw(case, rows=8)
+    y, dx, grads = run(case, drawn)
+    plane = case.layer.plane(case.input_shape)
+    K = plane.by_phase(drawn.params["K"])
+    assert samples_at_once(plane.size, K) >= 8
+    for budget in range(1000, correlation.WORKING_SET, 1000):
+        monkeypatch.setattr(correlation, "WORKING_SET", budget)
+        if samples_at_once(plane.size, K) == 3:
+            break
+    assert samples_at_once(plane.size, K) == 3, "two slices of three and a remainder of two"
+    few = draw(case, rows=8)
+    y2, dx2, grads2 = run(case, few, Workspace())
+    np.testing.assert_allclose(y2, y, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dx2, dx, rtol=1e-12, atol=1e-12)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grads2[name], grad, rtol=1e-12, atol=1e-12)
+
+
 @every_case
 def test_skipping_the_input_gradient_changes_nothing_else(case: Case) -> None:
     asked = draw(case)
@@ -379,8 +562,44 @@ def test_a_workspace_changes_no_bit_however_often_it_is_used(case: Case, dtype: 
             np.testing.assert_array_equal(grads2[name], grad)
 
 
-MANY_ROWS = 100_000
-"""Makes an activation of the smallest case large beside Python's objects and NumPy's buffers."""
+GUARD = 4096
+"""Bytes on either side of an array."""
+
+
+class Guarded(Workspace):
+    """Every array is new, holds NaN and lies between bytes that nobody may touch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._guarded: list[Array] = []
+
+    def empty(self, owner: int, name: str, shape: Shape, dtype: DTypeLike) -> Array:
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.full(GUARD + nbytes + GUARD, 0xFF, np.uint8)
+        self._guarded.append(memory)
+        return memory[GUARD : GUARD + nbytes].view(dtype).reshape(shape)
+
+    def untouched(self) -> bool:
+        return all((m[:GUARD] == 0xFF).all() and (m[-GUARD:] == 0xFF).all() for m in self._guarded)
+
+
+@every_case
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_a_pass_neither_relies_on_what_memory_holds_nor_leaves_its_own(
+    case: Case, rows: int
+) -> None:
+    y, dx, grads = run(case, draw(case, rows))
+    guarded = Guarded()
+    y2, dx2, grads2 = run(case, draw(case, rows), guarded)
+    np.testing.assert_allclose(y2, y, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dx2, dx, rtol=1e-12, atol=1e-12)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grads2[name], grad, rtol=1e-12, atol=1e-12)
+    assert guarded.untouched()
+
+
+MANY_ELEMENTS = 400_000
+"""Make an activation large beside Python's objects and NumPy's buffers."""
 
 
 def peak_of_a_second_pass(case: Case) -> float:
@@ -388,10 +607,11 @@ def peak_of_a_second_pass(case: Case) -> float:
     shapes = case.layer.shapes(case.input_shape)
     rng = np.random.default_rng(1)
     params = {name: rng.standard_normal(shape) for name, shape in shapes.params.items()}
+    rows = MANY_ELEMENTS // min(math.prod(case.input_shape), math.prod(shapes.output))
     drawn = Drawn(
         params,
-        rng.standard_normal((MANY_ROWS, *case.input_shape)),
-        rng.standard_normal((MANY_ROWS, *shapes.output)),
+        rng.standard_normal((rows, *case.input_shape)),
+        rng.standard_normal((rows, *shapes.output)),
         {name: np.empty(shape) for name, shape in shapes.params.items()},
     )
     workspace = Workspace()
@@ -450,8 +670,8 @@ def test_init_follows_the_generator_alone(case: Case) -> None:
     for name, value in first.items():
         assert np.isfinite(value).all()
         np.testing.assert_array_equal(second[name], value)
-    if "W" in first:
-        assert (other["W"] != first["W"]).any()
+    for name in {"W", "K"} & set(first):
+        assert (other[name] != first[name]).any()
 
 
 @pytest.mark.parametrize("kind", [Affine, AffineReLU])
@@ -486,6 +706,13 @@ def test_the_fused_layer_has_the_bits_of_its_two_parts() -> None:
         (ELU(), (2, 3), (24, 18)),
         (Dropout(0.5), (2, 3), (24, 12)),
         (LayerNorm(), (2, 3), (50, 70)),
+        # Four outputs of 2 · 3 · 3 products and additions; backwards twice that.
+        (Convolution(1, 3, bias="none"), (4, 4, 1), (72, 144)),
+        (Convolution(1, 3), (4, 4, 1), (76, 148)),
+        (Convolution(2, 3, stride=2, bias="position"), (5, 5, 3), (440, 872)),
+        (ConvolutionReLU(1, 3), (4, 4, 1), (80, 152)),
+        (MaxPool(2), (4, 6, 1), (24, 24)),
+        (MeanPool(2), (4, 6, 1), (24, 6)),
     ],
     ids=repr,
 )

@@ -14,7 +14,20 @@ import numpy as np
 import pytest
 from gradient_check import Array
 
-from layers import ELU, Affine, Dropout, Flatten, Layer, LayerNorm, ReLU, Sigmoid, Tanh
+from layers import (
+    ELU,
+    Affine,
+    Convolution,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerNorm,
+    MaxPool,
+    MeanPool,
+    ReLU,
+    Sigmoid,
+    Tanh,
+)
 from layers.arrays import Params
 from layers.context import EVALUATION, Context
 
@@ -80,6 +93,66 @@ def dropout(node: Node) -> Array:
     return y_of(Dropout(dropout_rate(node)), node.inputs[0], context=context)
 
 
+def y_of_images(layer: Layer, x: Array, params: Params | None = None) -> Array:
+    return y_of(layer, x.transpose(0, 2, 3, 1), params).transpose(0, 3, 1, 2)
+
+
+def is_plain(node: Node) -> bool:
+    """Images, with what surrounds them and what is left out said in numbers."""
+    attributes = node.attributes
+    return (
+        node.inputs[0].ndim == 4
+        and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
+        and set(attributes.get("dilations", [1])) == {1}
+        and not attributes.get("ceil_mode")
+    )
+
+
+def pads(node: Node) -> list[int]:
+    """Above, left, below, right."""
+    return list(node.attributes.get("pads", [0, 0, 0, 0]))
+
+
+def is_convolution(node: Node) -> bool:
+    same_on_both_sides = pads(node)[:2] == pads(node)[2:]
+    return is_plain(node) and same_on_both_sides and node.attributes.get("group", 1) == 1
+
+
+def convolution(node: Node) -> Array:
+    x, kernels, *biases = node.inputs
+    vertical, horizontal = node.attributes.get("strides", [1, 1])
+    layer = Convolution(
+        len(kernels),
+        kernel=(kernels.shape[2], kernels.shape[3]),
+        stride=(vertical, horizontal),
+        padding=(pads(node)[0], pads(node)[1]),
+        bias="channel" if biases else "none",
+    )
+    params = {"K": kernels.transpose(2, 3, 1, 0), **({"b": biases[0]} if biases else {})}
+    return y_of_images(layer, x, params)
+
+
+def is_in_blocks(node: Node) -> bool:
+    apart = node.attributes.get("strides") == node.attributes["kernel_shape"]
+    return is_plain(node) and apart and not any(pads(node))
+
+
+def pool(kind: type[MaxPool | MeanPool]) -> Callable[[Node], Array]:
+    def play(node: Node) -> Array:
+        rows, columns = node.attributes["kernel_shape"]
+        return y_of_images(kind((rows, columns), ragged="drop"), node.inputs[0])
+
+    return play
+
+
+def global_pool(kind: type[MaxPool | MeanPool]) -> Callable[[Node], Array]:
+    def play(node: Node) -> Array:
+        [x] = node.inputs
+        return y_of_images(kind((x.shape[2], x.shape[3])), x)
+
+    return play
+
+
 class Operator(NamedTuple):
     """How a layer plays an operator.
 
@@ -94,15 +167,20 @@ class Operator(NamedTuple):
 
 
 OPERATORS: dict[str, Operator] = {
+    "AveragePool": Operator(1, pool(MeanPool), is_in_blocks),
+    "Conv": Operator(5, convolution, is_convolution),
     "Dropout": Operator(8, dropout, lambda node: not is_training(node) or dropout_rate(node) == 0),
     "Elu": Operator(3, lambda node: y_of(ELU(node.attributes.get("alpha", 1.0)), node.inputs[0])),
     "Flatten": Operator(
         3, lambda node: y_of(Flatten(), node.inputs[0]), lambda node: axis(node, 1) == 1
     ),
     "Gemm": Operator(10, affine, is_affine),
+    "GlobalAveragePool": Operator(2, global_pool(MeanPool)),
+    "GlobalMaxPool": Operator(2, global_pool(MaxPool)),
     "LayerNormalization": Operator(
         7, layer_norm, lambda node: axis(node, -1) == node.inputs[0].ndim - 1
     ),
+    "MaxPool": Operator(2, pool(MaxPool), is_in_blocks),
     "Relu": Operator(1, lambda node: y_of(ReLU(), node.inputs[0])),
     "Sigmoid": Operator(2, lambda node: y_of(Sigmoid(), node.inputs[0])),
     "Tanh": Operator(2, lambda node: y_of(Tanh(), node.inputs[0])),

@@ -16,16 +16,22 @@ from layers import (
     LAYERS,
     Affine,
     AffineReLU,
+    Convolution,
+    ConvolutionReLU,
     Dropout,
     Flatten,
     Layer,
     LayerNorm,
     Maxout,
+    MaxPool,
+    MeanPool,
     ReLU,
     Sigmoid,
     Tanh,
 )
 from layers.arrays import Shape
+from layers.hyperparameters import as_pair
+from layers.pooling_blocks import PoolingBlocks
 
 torch = pytest.importorskip("torch", reason="PyTorch comes with the benchmarks: make bench")
 F = torch.nn.functional
@@ -41,12 +47,12 @@ class Counterpart(NamedTuple):
 
     function: (layer, parameters by name, batch) → Y, in PyTorch's arrays laid out as ours.
     layers: the layer with hyper-parameters drawn at random.
-    shapes: of one sample.
+    shapes: of one sample, for a layer.
     """
 
     function: Callable[[Any, dict[str, Any], Any], Any]
     layers: st.SearchStrategy[Layer]
-    shapes: st.SearchStrategy[Shape] = SHAPES
+    shapes: Callable[[Any], st.SearchStrategy[Shape]] = lambda layer: SHAPES
 
 
 def affine(layer: Affine, params: dict[str, Any], x: Any) -> Any:
@@ -58,10 +64,70 @@ def maxout(layer: Maxout, params: dict[str, Any], x: Any) -> Any:
     return pieces.max(dim=2).values
 
 
+def one_or_two(numbers: st.SearchStrategy[int]) -> st.SearchStrategy[int | tuple[int, int]]:
+    """For both axes, or for each."""
+    return numbers | st.tuples(numbers, numbers)
+
+
+def convolutions(kind: type[Convolution]) -> st.SearchStrategy[Convolution]:
+    return st.builds(
+        kind,
+        channels=st.integers(1, 4),
+        kernel=one_or_two(st.integers(1, 9)),
+        stride=one_or_two(st.integers(1, 4)),
+        padding=one_or_two(st.integers(0, 4)),
+        bias=st.sampled_from(["channel", "position", "none"]),
+    )
+
+
+def convolved_shapes(layer: Convolution) -> st.SearchStrategy[Shape]:
+    """Images that a kernel fits into when they are padded, with few channels or with many."""
+
+    def axis(kernel: int, padding: int) -> st.SearchStrategy[int]:
+        smallest = max(1, kernel - 2 * padding)
+        return st.integers(smallest, smallest + 7)
+
+    axes = map(axis, as_pair(layer.kernel), as_pair(layer.padding))
+    return st.tuples(*axes, st.integers(1, 3) | st.integers(8, 34))
+
+
+def pools(kind: type[PoolingBlocks]) -> st.SearchStrategy[PoolingBlocks]:
+    return st.builds(kind, one_or_two(st.integers(1, 4)), st.sampled_from(["error", "drop"]))
+
+
+def pooled_shapes(layer: PoolingBlocks) -> st.SearchStrategy[Shape]:
+    def axis(block: int) -> st.SearchStrategy[int]:
+        left = st.integers(0, block - 1) if layer.ragged == "drop" else st.just(0)
+        return st.builds(lambda blocks, left: blocks * block + left, st.integers(1, 4), left)
+
+    return st.tuples(*map(axis, as_pair(layer.size)), st.integers(1, 4))
+
+
+def channels_first(x: Any) -> Any:
+    return x.permute(0, 3, 1, 2)
+
+
+def channels_last(x: Any) -> Any:
+    return x.permute(0, 2, 3, 1)
+
+
+def convolution(layer: Convolution, params: dict[str, Any], x: Any) -> Any:
+    K = params["K"].permute(3, 2, 0, 1).contiguous()
+    bias = params["b"] if layer.bias == "channel" else None
+    y = channels_last(F.conv2d(channels_first(x), K, bias, layer.stride, layer.padding))
+    return y + params["b"] if layer.bias == "position" else y
+
+
 COUNTERPARTS: dict[type[Layer], Counterpart] = {
     Affine: Counterpart(affine, st.builds(Affine, UNITS)),
     AffineReLU: Counterpart(
         lambda layer, params, x: F.relu(affine(layer, params, x)), st.builds(AffineReLU, UNITS)
+    ),
+    Convolution: Counterpart(convolution, convolutions(Convolution), convolved_shapes),
+    ConvolutionReLU: Counterpart(
+        lambda layer, params, x: F.relu(convolution(layer, params, x)),
+        convolutions(ConvolutionReLU),
+        convolved_shapes,
     ),
     # Without a key, for PyTorch draws other numbers.
     Dropout: Counterpart(
@@ -75,7 +141,17 @@ COUNTERPARTS: dict[type[Layer], Counterpart] = {
             x, x.shape[-1:], params["gain"], params["bias"], layer.epsilon
         ),
         st.builds(LayerNorm, st.floats(1e-6, 0.1)),
-        NORMALISED_SHAPES,
+        lambda layer: NORMALISED_SHAPES,
+    ),
+    MaxPool: Counterpart(
+        lambda layer, params, x: channels_last(F.max_pool2d(channels_first(x), layer.size)),
+        pools(MaxPool),
+        pooled_shapes,
+    ),
+    MeanPool: Counterpart(
+        lambda layer, params, x: channels_last(F.avg_pool2d(channels_first(x), layer.size)),
+        pools(MeanPool),
+        pooled_shapes,
     ),
     Maxout: Counterpart(maxout, st.builds(Maxout, UNITS, st.integers(1, 4))),
     ReLU: Counterpart(lambda layer, params, x: F.relu(x), st.just(ReLU())),
@@ -98,7 +174,7 @@ def test_every_layer_of_the_table_has_its_counterpart() -> None:
 def test_a_layer_agrees_with_its_counterpart(kind: type[Layer], data: st.DataObject) -> None:
     counterpart = COUNTERPARTS[kind]
     layer = data.draw(counterpart.layers, "layer")
-    input_shape = data.draw(counterpart.shapes, "shape")
+    input_shape = data.draw(counterpart.shapes(layer), "shape")
     rows = data.draw(st.integers(1, 7), "rows")
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32), "seed"))
     shapes = layer.shapes(input_shape)

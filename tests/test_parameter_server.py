@@ -23,7 +23,27 @@ from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 from threadpoolctl import threadpool_limits
 
-from layers import Affine, AffineReLU, Flatten, Loss, Network, TargetError
+from layers import (
+    ELU,
+    LAYERS,
+    Affine,
+    AffineReLU,
+    Convolution,
+    ConvolutionReLU,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerNorm,
+    Loss,
+    Maxout,
+    MaxPool,
+    MeanPool,
+    Network,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    TargetError,
+)
 from layers.losses import CrossEntropy, Logistic, Reconstruction, SignedLogistic, SquaredError
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import Cosine, Plateau, Schedule, Step
@@ -353,6 +373,57 @@ def test_any_number_of_workers_gives_the_same_digest_of_a_large_network(
     large = dataclasses.replace(plan, job=job, steps=2)
     digests = {train(large, workers).weights_digest for workers in (1, 2, 3)}
     assert len(digests) == 1
+
+
+EVERY_LAYER: tuple[tuple[Layer, ...], ...] = (
+    (
+        Convolution(12, 3, padding=1, bias="position"),
+        ReLU(),
+        MaxPool(2),
+        # Channels enough for the fast rows of a convolution.
+        ConvolutionReLU(8, 3, padding=1),
+        LayerNorm(),
+        MeanPool(2),
+        Dropout(0.2),
+        Flatten(),
+        AffineReLU(16),
+        Affine(10),
+    ),
+    (
+        ConvolutionReLU(4, (3, 2), stride=(2, 1)),
+        MaxPool((1, 2), "drop"),
+        Tanh(),
+        Convolution(6, 2, stride=2, bias="none"),
+        ELU(),
+        Dropout(0.1),
+        Maxout(12, pieces=2),
+        Sigmoid(),
+        LayerNorm(),
+        Affine(10),
+    ),
+)
+"""Networks of images with a layer of every type in one of them."""
+
+
+def test_every_type_of_layer_is_trained_by_several_workers() -> None:
+    assert {type(layer) for layers in EVERY_LAYER for layer in layers} == set(LAYERS.values())
+
+
+@pytest.mark.parametrize("layers", EVERY_LAYER, ids=["relu", "smooth"])
+def test_any_number_of_workers_gives_the_same_digest_with_every_layer(
+    plan: TrainingPlan, layers: tuple[Layer, ...]
+) -> None:
+    job = dataclasses.replace(plan.job, layers=layers, shards=5)
+    images = dataclasses.replace(plan, job=job, steps=3)
+    results = [train(images, workers) for workers in (1, 2, 3)]
+    assert len({result.weights_digest for result in results}) == 1
+    assert len({(result.e_in, result.e_out, result.accuracy) for result in results}) == 1
+
+    net = Network(layers, (8, 8, 1))
+    start = net.views(net.init(job.seed))
+    trained = load_file(results[0].weights_path)
+    for slot in net.slots:
+        assert (trained[f"{slot.layer}.{slot.name}"] != start[slot.layer][slot.name]).any(), slot
 
 
 @pytest.mark.parametrize("name", sorted(UPDATE_RULES))

@@ -75,8 +75,11 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ({"sead": 7}, f"sead: {NOT_A_FIELD}"),
     # Data.
     ({"data": ABSENT}, "data: is required"),
-    ({"data": {}}, "data.type: must be one of: digits, idx, noise, npz; got None"),
-    ({"data__type": "mnist"}, "data.type: must be one of: digits, idx, noise, npz; got 'mnist'"),
+    ({"data": {}}, "data.type: must be one of: diabetes, digits, idx, noise, npz, xor; got None"),
+    (
+        {"data__type": "mnist"},
+        "data.type: must be one of: diabetes, digits, idx, noise, npz, xor; got 'mnist'",
+    ),
     ({"data__path": "/x"}, f"data.path: {NOT_A_FIELD}"),
     ({"data": {"type": "idx"}}, "data.path: is required"),
     (

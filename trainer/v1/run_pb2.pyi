@@ -107,16 +107,20 @@ class RunSpec(_message.Message):
     def __init__(self, name: _Optional[str] = ..., seed: _Optional[int] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., train: _Optional[_Union[Train, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
 
 class Data(_message.Message):
-    __slots__ = ("digits", "idx", "npz", "noise")
+    __slots__ = ("digits", "idx", "npz", "noise", "xor", "diabetes")
     DIGITS_FIELD_NUMBER: _ClassVar[int]
     IDX_FIELD_NUMBER: _ClassVar[int]
     NPZ_FIELD_NUMBER: _ClassVar[int]
     NOISE_FIELD_NUMBER: _ClassVar[int]
+    XOR_FIELD_NUMBER: _ClassVar[int]
+    DIABETES_FIELD_NUMBER: _ClassVar[int]
     digits: Digits
     idx: Idx
     npz: Npz
     noise: Noise
-    def __init__(self, digits: _Optional[_Union[Digits, _Mapping]] = ..., idx: _Optional[_Union[Idx, _Mapping]] = ..., npz: _Optional[_Union[Npz, _Mapping]] = ..., noise: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
+    xor: Xor
+    diabetes: Diabetes
+    def __init__(self, digits: _Optional[_Union[Digits, _Mapping]] = ..., idx: _Optional[_Union[Idx, _Mapping]] = ..., npz: _Optional[_Union[Npz, _Mapping]] = ..., noise: _Optional[_Union[Noise, _Mapping]] = ..., xor: _Optional[_Union[Xor, _Mapping]] = ..., diabetes: _Optional[_Union[Diabetes, _Mapping]] = ...) -> None: ...
 
 class Digits(_message.Message):
     __slots__ = ()
@@ -143,6 +147,14 @@ class Noise(_message.Message):
     rows: int
     classes: int
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ...) -> None: ...
+
+class Xor(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Diabetes(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("layers", "loss")
