@@ -87,6 +87,8 @@ class Context:
         """
         shape = array.shape if shape is None else shape
         dtype = array.dtype if dtype is None else dtype
+        if array.flags.c_contiguous:
+            return self.empty(name, shape, dtype)
         order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
         memory = self.empty(name, tuple(shape[axis] for axis in order), dtype)
         return memory.transpose(np.argsort(order))

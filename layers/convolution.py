@@ -113,22 +113,25 @@ class Convolution:
         K, size = plane.by_phase(params["K"]), plane.size
         groups = _groups(len(x), samples_at_once(size, K))
         images = output_images(size, K, len(x), context)
+        bias = self._bias_of_rows(params, images.shape)
         for samples, parts in groups:
             correlation = Correlation(size, K, samples, context)
             for part in parts:
                 plane.pad(x[part], correlation.x)
                 correlation.forward(images[:, part])
-                self._add_bias(params, images[:, part], size)
+                some = images[:, part]
+                if bias is not None:
+                    some += bias
                 if with_relu:
-                    rectified(images[:, part], out=images[:, part])
+                    rectified(some, out=some)
         y = _wanted(images, size)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
             for gradient in grads.values():
                 gradient[...] = 0
-            dx = context.empty("dx", x.shape, dy.dtype)
-            if plane.strided:
-                dx[...] = 0
+            dx = context.empty("dx", x.shape, dy.dtype) if input_gradient else None
+            if dx is not None and plane.strided:
+                dx[...] = 0  # a stride may leave lines out
             for samples, parts in groups:
                 correlation = Correlation(size, K, samples, context)
                 correlation.prepare_backward()
@@ -141,20 +144,24 @@ class Convolution:
                         np.copyto(feedback, dy[part])
                     self._add_bias_gradient(grads, correlation.dy, size)
                     dpadded = correlation.backward(input_gradient)
-                    if input_gradient:
+                    if dx is not None:
                         plane.pad_adjoint(dpadded, dx[part])
                 plane.add_by_phase(correlation.kernel_gradient(), grads["K"])
-            return dx if input_gradient else None
+            return dx
 
         return y, backward
 
-    def _add_bias(self, params: Params, y: Array, size: Size) -> None:
+    def _bias_of_rows(self, params: Params, images: Shape) -> Array | None:
+        """b for images (rows, samples, pitch, channels), whole rows of it: a loop over few
+        channels would be slow."""
+        if self.bias == "none":
+            return None
+        b = params["b"]
         if self.bias == "channel":
-            # Whole rows at once: a loop over few channels would be slow.
-            y += np.tile(params["b"], (size.pitch, 1))
-        elif self.bias == "position":
-            part = y[: size.rows, :, : size.columns]
-            part += params["b"][:, np.newaxis]
+            return np.tile(b, (images[2], 1))
+        rows = np.zeros((images[0], 1, *images[2:]), b.dtype)
+        rows[: b.shape[0], 0, : b.shape[1]] = b
+        return rows
 
     def _add_bias_gradient(self, grads: Params, dy: Array, size: Size) -> None:
         """From feedback that is 0 beyond the output's rows and columns."""

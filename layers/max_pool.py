@@ -37,30 +37,30 @@ class MaxPool(PoolingBlocks):
             return [array[:, :, j::columns] for j in range(columns)]
 
         # Columns first, so that the first of equal ones is the first in row-major order. They are
-        # taken apart once: all that follows then runs through long stretches of memory.
-        apart = [
-            _copy(part, f"column {j}", context)
-            for j, part in enumerate(by_column(self.whole_blocks(x)))
-        ]
-        across = _largest(apart, "across", context)
-        y = _largest(by_row(across), "y", context)
+        # taken apart once: what follows then runs through long stretches of memory.
+        apart = by_column(self.whole_blocks(x))
+        if columns > 1:
+            apart = [_copy(column, f"column {j}", context) for j, column in enumerate(apart)]
+        across, later_columns = _largest(apart, "across", context)
+        y, later_rows = _largest(by_row(across), "y", context)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
             if not input_gradient:
                 return None
-            dacross = context.empty_like("dacross", across, dtype=dy.dtype)
-            _to_first_largest(dy, y, by_row(across), by_row(dacross), context)
+            # What is in the columns' memory is not needed any more.
             dapart = [
-                context.empty_like(f"dcolumn {j}", part, dtype=dy.dtype)
-                for j, part in enumerate(apart)
+                context.empty_like(f"column {j}", column, dtype=dy.dtype)
+                for j, column in enumerate(apart)
             ]
-            _to_first_largest(dacross, across, apart, dapart, context)
+            dacross = context.empty_like("dacross", across, dtype=dy.dtype)
+            _to_largest(dy, later_rows, by_row(dacross), context)
+            _to_largest(dacross, later_columns, dapart, context)
             dx = context.empty_like("dx", x, dtype=dy.dtype)
             dwhole = self.whole_blocks(dx)
             if dwhole.shape != dx.shape:
                 dx[...] = 0
-            for part, dpart in zip(by_column(dwhole), dapart, strict=True):
-                np.copyto(part, dpart)
+            for part, dcolumn in zip(by_column(dwhole), dapart, strict=True):
+                np.copyto(part, dcolumn)
             return dx
 
         return y, backward
@@ -72,27 +72,24 @@ def _copy(array: Array, name: str, context: Context) -> Array:
     return copy
 
 
-def _largest(parts: list[Array], name: str, context: Context) -> Array:
-    """Element by element, over all parts."""
-    largest, *others = parts
-    for part in others:
-        out = context.empty_like(name, parts[0])
-        largest = np.maximum(largest, part, out=out)
-    return largest
+def _largest(parts: list[Array], name: str, context: Context) -> tuple[Array, list[Array]]:
+    """The largest of each element's parts, and for every part but the first where it is larger
+    than all before it."""
+    largest, later = parts[0], []
+    for i, part in enumerate(parts[1:], start=1):
+        larger = context.empty_like(f"{name} {i}", part, dtype=np.bool_)
+        later.append(np.greater(part, largest, out=larger))
+        largest = np.maximum(largest, part, out=context.empty_like(name, parts[0]))
+    return largest, later
 
 
-def _to_first_largest(
-    d: Array, largest: Array, parts: list[Array], dparts: list[Array], context: Context
-) -> None:
-    """Give each element of d to the first part that has the largest one, 0 to the others."""
-    if len(parts) == 1:
-        np.copyto(dparts[0], d)
-        return
-    is_largest = context.empty_like("is largest", largest, dtype=np.bool_)
+def _to_largest(d: Array, later: list[Array], dparts: list[Array], context: Context) -> None:
+    """Give each element of d to the part that has the largest one, 0 to the others."""
     left = d
-    for i, (part, dpart) in enumerate(zip(parts[:-1], dparts[:-1], strict=True)):
-        np.equal(part, largest, out=is_largest)
-        np.multiply(left, is_largest, out=dpart)
+    for i in range(len(later), 0, -1):
+        np.multiply(left, later[i - 1], out=dparts[i])
         # What has been given is gone: d − d is 0, d − 0 is d, both exactly.
-        rest = dparts[-1] if i == len(parts) - 2 else context.empty_like("rest", d)
-        left = np.subtract(left, dpart, out=rest)
+        rest = dparts[0] if i == 1 else context.empty_like("rest", d)
+        left = np.subtract(left, dparts[i], out=rest)
+    if not later:
+        np.copyto(dparts[0], d)

@@ -10,7 +10,7 @@ import pytest
 from layers.context import Context, Workspace
 
 
-@pytest.mark.parametrize("order", permutations(range(4)), ids=str)
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
 @pytest.mark.parametrize("workspace", [None, Workspace()], ids=["new", "workspace"])
 def test_an_array_like_another_has_its_axes_in_the_same_order_in_memory(
     workspace: Workspace | None, order: tuple[int, ...]

@@ -10,7 +10,7 @@ from layers.correlation.phases import Size
 from layers.correlation.row_schemes import RowScheme, row_scheme
 from layers.correlation.windows import by_window, padded_positions, windows, windows_a_matrix
 
-WORKING_SET = 2 << 20
+WORKING_SET = 4 << 20
 """Bytes that the samples worked on at a time may take; about what a core's share of the caches
 holds. Fewer samples make thinner products, more fall out of the caches."""
 
@@ -34,13 +34,15 @@ class Correlation:
         self._U = scheme.kernels(K).reshape(scheme.depth, -1, filters)
         self.x = self._images("x", scheme.input_rows, channels)
         self._slabs = self._slab_memory("slabs", self._slab_channels)
+        self._windows = windows(self._slabs, self._positions, self._columns)
         self._products = self._slab_memory("products", filters)
 
     def forward(self, y: Array) -> None:
         """Fill some samples of what ``output_images`` gave, from ``x``; in order of samples."""
         products = self._scheme.products(y, self._products)
+        self._fill_slabs()
         np.matmul(
-            self._windows(),
+            self._windows,
             self._U[:, np.newaxis],
             out=by_window(products, self._positions, self._columns),
         )
@@ -66,7 +68,8 @@ class Correlation:
         """
         scheme, positions, columns = self._scheme, self._positions, self._columns
         dproducts = by_window(scheme.outputs_adjoint(self.dy, self._products), positions, columns)
-        np.matmul(self._windows().transpose(0, 1, 3, 2), dproducts, out=self._part)
+        self._fill_slabs()
+        np.matmul(self._windows.transpose(0, 1, 3, 2), dproducts, out=self._part)
         self._dU += self._part.sum(axis=1)
         if input_gradient:
             # The windows' gradients, in place of the windows.
@@ -85,12 +88,11 @@ class Correlation:
             self._dU.reshape(len(self._dU), self._columns, self._slab_channels, -1)
         )
 
-    def _windows(self) -> Array:
-        """Of ``x``."""
+    def _fill_slabs(self) -> None:
+        """From ``x``."""
         self._scheme.slabs(self.x, self._slabs)
         # The last windows reach beyond the last position; gradients may lie there.
         self._slabs[:, self._positions :] = 0
-        return windows(self._slabs, self._positions, self._columns)
 
     def _slab_memory(self, name: str, channels: int) -> Array:
         positions = padded_positions(self._positions, self._columns)

@@ -8,6 +8,7 @@ two axes become channels: one correlation at stride 1 does them all, and backwar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -48,15 +49,8 @@ class Axis(NamedTuple):
         return -(-self.kernel // self.stride)
 
     @property
-    def phases(self) -> list[Phase]:
-        found = []
-        for phase in range(min(self.stride, self.kernel)):
-            lead = max(0, -(-(self.padding - phase) // self.stride))
-            first = self.stride * lead + phase - self.padding
-            there = -(-(self.size - first) // self.stride)
-            length = max(0, min(there, self.output + self.taps - 1 - lead))
-            found.append(Phase(first, lead, length))
-        return found
+    def phases(self) -> tuple[Phase, ...]:
+        return _phases(self)
 
     @property
     def pitch(self) -> int:
@@ -65,6 +59,18 @@ class Axis(NamedTuple):
         return max(
             max(self.output, reach - phase.lead, phase.lead + phase.length) for phase in self.phases
         )
+
+
+@lru_cache
+def _phases(axis: Axis) -> tuple[Phase, ...]:
+    found = []
+    for phase in range(min(axis.stride, axis.kernel)):
+        lead = max(0, -(-(axis.padding - phase) // axis.stride))
+        first = axis.stride * lead + phase - axis.padding
+        there = -(-(axis.size - first) // axis.stride)
+        length = max(0, min(there, axis.output + axis.taps - 1 - lead))
+        found.append(Phase(first, lead, length))
+    return tuple(found)
 
 
 class Size(NamedTuple):
