@@ -25,7 +25,9 @@ from hypothesis import strategies as st
 from leftovers import nothing_left_behind
 from snapshot_samples import LOOP, LOOP_SIZE, assert_same, damaged_copies, sample
 
+from layers import Affine, Network
 from layers.arrays import Array
+from trainer.server.weights import write_weights
 from trainer.snapshots import document, manifest
 from trainer.snapshots.checkpoint import read_checkpoint
 from trainer.snapshots.manifest import Manifest
@@ -695,8 +697,9 @@ def test_a_snapshot_is_read_by_the_name_of_either_file(
 def test_a_file_of_weights_is_read_by_its_arrays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrays = {"0.W": np.ones((2, 3), np.float32), "0.b": np.zeros(3, np.float32)}
-    safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors", {"sumgrad": "{}"})
+    flat = np.arange(8, dtype=np.float32)
+    write_weights(tmp_path / "weights.safetensors", Network((Affine(2),), (3,)), flat, {"a": "b"})
+    arrays = {"0.W": flat[:6].reshape(2, 3), "0.b": flat[6:]}
     monkeypatch.chdir(tmp_path)
     for name in ("weights.safetensors", str(tmp_path / "weights.safetensors")):
         assert_same(read_checkpoint(name), Snapshot(0, arrays, {}))
