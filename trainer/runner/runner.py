@@ -21,6 +21,7 @@ from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
 from trainer.v1 import runner_pb2
 from workers.channel import ServerAddress, connect
+from workers.faults import NO_FAULTS, FaultPlan
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -47,6 +48,7 @@ class Runner:
         self._workers: dict[Work, str] = {}
         self._ended = False
         self._cancelled: float | None = None
+        self._drill = NO_FAULTS.drill(RUNNER)
 
     def run(self) -> None:
         """Take the run, see it through, report its outcome.
@@ -56,11 +58,14 @@ class Runner:
         """
         assignment = self._link.take()
         spec = parse(to_document(assignment.spec))
+        journal = Path(assignment.directory) / "faults.jsonl"
+        faults = FaultPlan(tuple(spec.faults), self._link.attempt, journal)
+        self._drill = faults.drill(RUNNER)
         ray.init(log_to_driver=False)
         try:
-            server = ServerActor.remote(_plan(spec, assignment))
+            server = ServerActor.remote(_plan(spec, assignment, faults))
             address = ray.get(server.address.remote(), timeout=START_SECONDS)
-            self._start_workers(spec, address, assignment.worker_cpus)
+            self._start_workers(spec, address, assignment.worker_cpus, faults)
             self._follow(server.train.remote(), address)
         except (ray.exceptions.RayError, TimeoutError) as error:
             self._fail(f"the parameter server did not start: {_reason(error)}")
@@ -68,11 +73,13 @@ class Runner:
             ray.shutdown()
         self._link.flush()
 
-    def _start_workers(self, spec: RunSpec, address: ServerAddress, cpus: float) -> None:
+    def _start_workers(
+        self, spec: RunSpec, address: ServerAddress, cpus: float, faults: FaultPlan
+    ) -> None:
         for i in range(spec.workers.count):
             name = f"worker-{i}"
             actor = WorkerActor.options(num_cpus=cpus).remote()
-            work = actor.work.remote(spec.job(), address, name, spec.workers.vectors)
+            work = actor.work.remote(spec.job(), address, name, spec.workers.vectors, faults)
             self._workers[work] = name
 
     def _follow(self, training: Work, address: ServerAddress) -> None:
@@ -94,6 +101,8 @@ class Runner:
         while (left := deadline - time.monotonic()) > 0 and socket.poll(int(left * 1000) + 1):
             report = runner_pb2.RunReport.FromString(socket.recv())
             self._link.add(report)
+            if report.HasField("progress"):
+                self._drill.at("progress", report.progress.step)
             if report.WhichOneof("kind") in LAST:
                 self._ended = True
                 return
@@ -149,7 +158,7 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
+def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan) -> TrainingPlan:
     return TrainingPlan(
         job=spec.job(),
         descent=spec.descent,
@@ -161,4 +170,7 @@ def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan
         schedule=spec.train.schedule,
         warmup_steps=spec.train.warmup_steps,
         early_stopping=spec.train.early_stopping,
+        non_finite=spec.train.non_finite,
+        fingerprint=spec.workers.fingerprint,
+        faults=faults,
     )
