@@ -147,7 +147,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(plan: TrainingPlan) -> N
     [warning] = warnings(reports)
     assert warning.startswith(f"step {BAD_STEP + 1}: the output of layer 0 (affine_relu) is ")
     assert warning.endswith(
-        f" in shard {BAD_SHARD}, so it was not applied (1 steps skipped so far)"
+        f" in shard {BAD_SHARD}, so it was not applied (skipped steps so far: 1)"
     )
 
 

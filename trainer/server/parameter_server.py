@@ -240,7 +240,7 @@ class ParameterServer:
             raise RunFailedError(
                 f"{told}; try a smaller learning rate, and check the data for extreme values"
             )
-        self._warn(f"{told} ({self._skipped_steps} steps skipped so far)")
+        self._warn(f"{told} (skipped steps so far: {self._skipped_steps})")
 
     def _learning_rate(self, step: int) -> float:
         moment = Moment(step, self._steps, self._sampling.steps_per_epoch, self._held_out)
@@ -377,6 +377,7 @@ class ParameterServer:
         Raises:
             RunFailedError: it was the last worker that could come.
         """
+        self._refused.discard(worker)
         if join.fingerprint == self._fingerprint.digest:
             return True
         theirs = Fingerprint(join.fingerprint, dict(join.fingerprint_parts))
