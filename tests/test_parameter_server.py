@@ -54,6 +54,7 @@ from trainer.update_rules import SGD, UPDATE_RULES, Descent, Momentum, State
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import Link, Vectors, connect
 from workers.datasets import Dataset, DatasetError, Description, Digits, Npz
+from workers.faults import NO_FAULTS, FaultPlan
 from workers.job import Job
 from workers.sampling import Sampling
 from workers.v1 import work_pb2
@@ -141,9 +142,9 @@ class Run:
         self._training = Background(server.train)
         self.lose("nobody")  # a word, so that the server knows its runner
 
-    def start(self, name: str, vectors: Vectors = "memory") -> None:
+    def start(self, name: str, vectors: Vectors = "memory", faults: FaultPlan = NO_FAULTS) -> None:
         """Start a worker."""
-        self.workers.append(Background(work, self._plan.job, self.address, name, vectors))
+        self.workers.append(Background(work, self._plan.job, self.address, name, vectors, faults))
 
     def lose(self, worker: str) -> None:
         self.command(runner_pb2.Command(worker_lost=runner_pb2.WorkerLost(worker=worker)))
@@ -823,7 +824,8 @@ def test_a_run_that_diverges_fails_at_the_step_and_writes_no_weights(plan: Train
         message = run.fail()
         for worker in run.workers:
             worker.end()
-    assert "step 2: the gradient or loss is NaN or infinite" in message
+    assert message.startswith("step 2: the output of layer 2 (affine) is ")
+    assert "in shard 0, so it was not applied" in message
     assert "smaller learning rate" in message
     assert not plan.weights_path.parent.exists()
 
@@ -841,7 +843,10 @@ def test_one_value_that_is_not_finite_fails_the_step(plan: TrainingPlan, place: 
             losses[-1] = np.inf
         answer = work_pb2.Answer(round=task.round, begin=task.begin, end=task.end, losses=losses)
         sick.answer(answer, 1)
-        assert run.fail().startswith("step 1: the gradient or loss is NaN or infinite")
+        answer_truly(sick, task_of(sick))  # the diagnosis
+        assert run.fail().startswith(
+            "step 1: the gradient or loss was NaN or infinite, but not when it was computed again"
+        )
         assert_stopped(sick)
         run.workers[0].end()
 

@@ -22,6 +22,7 @@ from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import connect
+from workers.faults import NO_FAULTS, FaultPlan
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -49,6 +50,7 @@ class Runner:
         self._pausing = False
         self._furthest = 0
         self._deaths = 0
+        self._drill = NO_FAULTS.drill(RUNNER)
 
     def run(self) -> None:
         """Take the run, see it through, report its outcome.
@@ -58,24 +60,31 @@ class Runner:
         """
         assignment = self._link.take()
         spec = parse(to_document(assignment.spec))
+        journal = Path(assignment.directory) / "faults.jsonl"
+        faults = FaultPlan(tuple(spec.faults), self._link.attempt, journal)
+        self._drill = faults.drill(RUNNER)
         ray.init(log_to_driver=False)
         try:
             while not self._ended:
-                self._serve(spec, assignment)
+                self._serve(spec, assignment, faults)
         except (ray.exceptions.RayError, TimeoutError) as error:
             self._fail(f"the parameter server did not start: {_reason(error)}")
         finally:
             ray.shutdown()
         self._link.flush()
 
-    def _serve(self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> None:
+    def _serve(
+        self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan
+    ) -> None:
         """From the start of a parameter server to the end of the attempt, or its death."""
-        server = ServerActor.remote(_plan(spec, assignment))
+        server = ServerActor.remote(_plan(spec, assignment, faults))
         address = ray.get(server.address.remote(), timeout=START_SECONDS)
 
         def start(name: str) -> tuple[Actor, Work]:
             actor = WorkerActor.options(num_cpus=assignment.worker_cpus).remote()
-            return actor, actor.work.remote(spec.job(), address, name, spec.workers.vectors)
+            return actor, actor.work.remote(
+                spec.job(), address, name, spec.workers.vectors, faults
+            )
 
         crew = Crew(start)
         socket = connect(address, RUNNER, address.local)
@@ -117,6 +126,8 @@ class Runner:
             if kind == "progress" and report.progress.step > self._furthest:
                 self._furthest, self._deaths = report.progress.step, 0
             self._link.add(report)
+            if kind == "progress":
+                self._drill.at("progress", report.progress.step)
             if kind in LAST:
                 self._ended = True
                 return
@@ -195,7 +206,7 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
+def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan) -> TrainingPlan:
     directory = Path(assignment.directory)
     return TrainingPlan(
         job=spec.job(),
@@ -208,4 +219,7 @@ def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan
         schedule=spec.train.schedule,
         warmup_steps=spec.train.warmup_steps,
         early_stopping=spec.train.early_stopping,
+        non_finite=spec.train.non_finite,
+        fingerprint=spec.workers.fingerprint,
+        faults=faults,
     )

@@ -35,6 +35,11 @@ class ServiceLink:
         self._number = 0
         self._reached = time.monotonic()
 
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt at the run, counted from 1."""
+        return int(self._who["attempt"])
+
     def take(self) -> runner_pb2.TakeRunResponse:
         """What to do."""
         request = runner_pb2.TakeRunRequest(**self._who)

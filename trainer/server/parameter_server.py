@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import zmq
+from threadpoolctl import threadpool_limits
 
 from layers.arrays import Array
 from trainer.early_stopping import EarlyStopping, best_epoch
@@ -34,12 +36,14 @@ from trainer.server.dispatch import (
 )
 from trainer.server.hub import Hub
 from trainer.server.reduction import Reduction
-from trainer.server.round_answers import RoundAnswers, Tally
+from trainer.server.round_answers import RoundAnswers, Tally, first_problem
 from trainer.server.step_times import StepTimes
 from trainer.server.weights import digest, write_weights
 from trainer.update_rules import Descent
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ProcessGoneError, ServerAddress, SharedMemoryError
+from workers.faults import NO_FAULTS, FaultPlan
+from workers.fingerprint import Fingerprint, fingerprint
 from workers.job import Job
 from workers.tree import cover
 from workers.v1 import work_pb2
@@ -80,6 +84,9 @@ class TrainingPlan:
         schedule, warmup_steps: what scales the learning rate.
         early_stopping: the run ends with the weights of its best epoch, and then maybe before
             its length; None keeps the last weights.
+        non_finite: what becomes of a step whose loss or gradient is not finite.
+        fingerprint: what becomes of a worker that computes with other bits.
+        faults: what goes wrong on purpose.
     """
 
     job: Job
@@ -92,6 +99,9 @@ class TrainingPlan:
     schedule: Schedule = field(default_factory=Constant)
     warmup_steps: int = 0
     early_stopping: EarlyStopping | None = None
+    non_finite: Literal["fail", "skip"] = "fail"
+    fingerprint: Literal["strict", "any"] = "strict"
+    faults: FaultPlan = NO_FAULTS
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,14 @@ class ParameterServer:
         self._best: Best | None = None
         self._samples = 0
         self._training_seconds = 0.0
+        self._skipped_steps = 0
+        self._drill = plan.faults.drill("server")
+        # Workers have one BLAS thread each, whatever this process has.
+        with threadpool_limits(1, user_api="blas"):
+            self._fingerprint = fingerprint()
+        # Who has another fingerprint: refused, or admitted and in what it differs.
+        self._refused: set[str] = set()
+        self._other_bits: dict[str, str] = {}
 
     @property
     def address(self) -> ServerAddress:
@@ -189,11 +207,11 @@ class ParameterServer:
         )
         answered = time.perf_counter()
         total = self._reduction.total(answers.nodes, answers.sums, self._sampling.shards)
+        self._drill.at("gathered", step + 1)
         if total is None or not math.isfinite(answers.loss):
-            raise RunFailedError(
-                f"step {step + 1}: the gradient or loss is NaN or infinite, so it was not "
-                "applied; try a smaller learning rate, and check the data for extreme values"
-            )
+            self._reject(step)
+            self._training_seconds += time.perf_counter() - started
+            return
         reduced = time.perf_counter()
         self._reduction.apply(
             self._plan.descent,
@@ -203,8 +221,10 @@ class ParameterServer:
             self._state,
             self._learning_rate(step),
             step + 1,
+            self._drill.hook("applying", step + 1),
         )
         self._hub.publish()
+        self._drill.at("applied", step + 1)
         updated = time.perf_counter()
         tally.add(answers)
         self._samples += answers.rows
@@ -215,6 +235,22 @@ class ParameterServer:
             reduce=reduced - answered,
             update=updated - reduced,
         )
+
+    def _reject(self, step: int) -> None:
+        """Fail or skip a step that is not finite; what is wrong is looked for if it is told."""
+        self._skipped_steps += 1
+        fails = self._plan.non_finite == "fail"
+        # The first, the second, the fourth, the eighth, ...
+        if not fails and self._skipped_steps & (self._skipped_steps - 1):
+            return
+        task = work_pb2.Task(diagnosis=work_pb2.Diagnosis(step=step))
+        problem = first_problem(self._run_round(task, self._sampling.shards).findings)
+        told = f"step {step + 1}: {problem}, so it was not applied"
+        if fails:
+            raise RunFailedError(
+                f"{told}; try a smaller learning rate, and check the data for extreme values"
+            )
+        self._warn(f"{told} (skipped steps so far: {self._skipped_steps})")
 
     def _learning_rate(self, step: int) -> float:
         moment = Moment(step, self._steps, self._sampling.steps_per_epoch, self._held_out)
@@ -275,6 +311,9 @@ class ParameterServer:
             workers=len(self._dispatch.assigned),
             best_epoch=None if best is None else best.epoch,
             stopped_early=step < self._steps,
+            bitwise=not self._other_bits,
+            not_bitwise_because="; ".join(self._other_bits.values()),
+            skipped_steps=self._skipped_steps,
         )
 
     # One round: instructions of the state machine become messages, messages become events.
@@ -349,6 +388,8 @@ class ParameterServer:
         if kind == "failure":
             raise RunFailedError(f"{sender} failed: {content.failure.message}")
         if kind == "join":
+            if not self._has_fitting_bits(sender, content.join):
+                return False
             try:
                 self._hub.admit(sender, content.join)
             except ProcessGoneError:
@@ -359,6 +400,35 @@ class ParameterServer:
         answer = content.answer
         event = Answered(sender, answer.round, Range(answer.begin, answer.end))
         return self._handle(event, lambda: self._accept(sender, answer, frames))
+
+    def _has_fitting_bits(self, worker: str, join: work_pb2.Join) -> bool:
+        """Whether a worker may compute, as far as its fingerprint goes.
+
+        Raises:
+            RunFailedError: it was the last worker that could come.
+        """
+        self._refused.discard(worker)
+        if join.fingerprint == self._fingerprint.digest:
+            return True
+        theirs = Fingerprint(join.fingerprint, dict(join.fingerprint_parts))
+        differ = theirs.differences(self._fingerprint.parts) or "fingerprint"
+        reason = f"{worker} computes with other bits ({differ})"
+        if self._plan.fingerprint == "any":
+            if worker not in self._other_bits:
+                self._warn(f"{reason}; the result is not bitwise")
+            self._other_bits[worker] = reason
+            return True
+        self._refused.add(worker)
+        refusal = (
+            f"{reason}, so it was refused; use hosts of one kind, "
+            'or allow other bits with workers.fingerprint = "any"'
+        )
+        stop = work_pb2.Stop(refused=refusal)
+        self._hub.send(worker, work_pb2.ServerMessage(stop=stop).SerializeToString())
+        if len(self._refused) >= self._plan.workers:
+            raise RunFailedError(refusal)
+        self._warn(refusal)
+        return False
 
     def _obey(self, command: runner_pb2.Command) -> bool:
         if command.HasField("cancel"):
@@ -399,6 +469,7 @@ class ParameterServer:
         answers.losses += answer.losses
         answers.metric += answer.metric
         answers.rows += answer.rows
+        answers.findings |= {found.shard: found.problem for found in answer.findings}
         answers.compute_seconds = max(answers.compute_seconds, answer.compute_seconds)
 
     def _expel(self, worker: str, seconds: float) -> None:
@@ -434,6 +505,9 @@ class ParameterServer:
 
     # Reports.
 
+    def _warn(self, message: str) -> None:
+        self._report(runner_pb2.RunReport(warning=run_pb2.Warning(message=message)))
+
     def _report(self, report: runner_pb2.RunReport) -> None:
         self._hub.send(RUNNER, report.SerializeToString())
 
@@ -451,6 +525,7 @@ class ParameterServer:
             samples_per_second=rate,
             workers=len(self._dispatch.assigned),
             seconds_left=left,
+            skipped_steps=self._skipped_steps,
         )
         self._report(runner_pb2.RunReport(progress=progress))
         self._report(runner_pb2.RunReport(step_times=self._times.message()))
