@@ -23,8 +23,9 @@ from test_parameter_server import PLAN, SECONDS, Run, running, train
 from threadpoolctl import threadpool_limits
 
 from layers import InvalidHyperparameterError
-from trainer.server.parameter_server import RUNNER, TrainingPlan
+from trainer.server.parameter_server import TrainingPlan
 from trainer.server.reduction import BLOCK, Reduction
+from trainer.server.rounds import RUNNER
 from trainer.update_rules import SGD, Descent
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress, connect
@@ -229,7 +230,8 @@ def test_a_worker_that_is_killed_or_stopped_costs_no_bit(
         with process(work, *arguments) as worker:
             assert_ended_by(worker, action)
             assert fired(plan.faults) == [("worker-0", STEP, point, action)]
-            run.lose("worker-0")
+            if action == "stop":
+                run.lose("worker-0")
             result = run.finish()
     assert result.workers == 1
     assert result.weights_digest == undisturbed.weights_digest
@@ -242,14 +244,20 @@ def start(run: Run, plan: TrainingPlan, *names: str) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS["worker"])
-def test_a_worker_that_raises_fails_the_run_by_name(plan: TrainingPlan, point: Point) -> None:
+def test_a_worker_that_raises_costs_no_bit_and_is_named(
+    plan: TrainingPlan, point: Point, undisturbed: run_pb2.Result
+) -> None:
     plan = drilled(plan, fault("worker-0", point, "raise"))
-    with running(plan, "worker-0") as run:
-        start(run, plan, "worker-0")
-        message = run.fail()
+    with running(plan, "worker-0", "worker-1") as run:
+        start(run, plan, "worker-0", "worker-1")
+        reports = run.reports()
         with pytest.raises(InjectedFaultError):
             run.workers[0].end()
-    assert message.startswith("worker-0 failed: InjectedFaultError: ")
+        run.workers[1].end()
+    [left] = [r.membership for r in reports if r.membership.reason]
+    assert (left.worker, left.joined, left.step) == ("worker-0", False, STEP - 1)
+    assert left.reason.startswith("worker-0 failed: InjectedFaultError: ")
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
     assert fired(plan.faults) == [("worker-0", STEP, point, "raise")]
 
 

@@ -47,8 +47,9 @@ from layers import (
 from layers.losses import CrossEntropy, Logistic, Reconstruction, SignedLogistic, SquaredError
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import Cosine, Plateau, Schedule, Step
-from trainer.server.parameter_server import RUNNER, ParameterServer, TrainingPlan
+from trainer.server.parameter_server import ParameterServer, TrainingPlan
 from trainer.server.reduction import THREADED_SIZE
+from trainer.server.rounds import RUNNER
 from trainer.server.weights import digest, write_weights
 from trainer.update_rules import SGD, UPDATE_RULES, Descent, Momentum, State
 from trainer.v1 import run_pb2, runner_pb2

@@ -10,8 +10,9 @@ import numpy as np
 
 from layers.arrays import Array
 from layers.context import Key, Workspace
+from layers.losses import TargetError
 from workers.channel import Link, ServerAddress, Vectors
-from workers.datasets import Dataset, Split
+from workers.datasets import Dataset, DatasetError, Split
 from workers.diagnosis import diagnose
 from workers.faults import NO_FAULTS, Drill, FaultPlan
 from workers.job import Job
@@ -177,11 +178,13 @@ def work(
         try:
             worker = Worker(job, job.source.load(), link.weights, link.sums)
             link.join()
-            _serve(worker, link, faults.drill(name))
+            # A replacement, such as worker-0.1, is drilled as the worker that it replaces.
+            _serve(worker, link, faults.drill(name.partition(".")[0]))
         except (ServerSilentError, RefusedError):
             raise
         except Exception as error:
-            link.fail(f"{type(error).__name__}: {error}")
+            permanent = isinstance(error, (DatasetError, TargetError))
+            link.fail(f"{type(error).__name__}: {error}", permanent)
             raise
 
 

@@ -6,6 +6,7 @@ the service and the service's wishes down to the server.
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,15 @@ from typing import Any
 import ray
 import zmq
 
+from trainer.receipt import spec_digest
 from trainer.runner.actors import ServerActor, WorkerActor
 from trainer.runner.crew import Actor, Crew, SlotFailedError, Work
 from trainer.runner.service_link import ServiceLink
-from trainer.server.parameter_server import RUNNER, TrainingPlan
+from trainer.server.parameter_server import TrainingPlan
+from trainer.server.rounds import RUNNER
+from trainer.server.snapshot_keeper import SnapshotPlan
+from trainer.snapshots.snapshot import SnapshotError
+from trainer.snapshots.store import SnapshotStore
 from trainer.spec.parse import parse
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
@@ -45,7 +51,7 @@ class Runner:
 
     def __init__(self, link: ServiceLink) -> None:
         self._link = link
-        self._ended = False
+        self._ended = self._succeeded = False
         self._cancelled: float | None = None
         self._pausing = False
         self._furthest = 0
@@ -72,6 +78,9 @@ class Runner:
         finally:
             ray.shutdown()
         self._link.flush()
+        # Not before the outcome is stored: a run whose success nobody knows is resumed.
+        if self._succeeded:
+            _delete_snapshots(_snapshots(spec, assignment.directory))
 
     def _serve(
         self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan
@@ -82,9 +91,7 @@ class Runner:
 
         def start(name: str) -> tuple[Actor, Work]:
             actor = WorkerActor.options(num_cpus=assignment.worker_cpus).remote()
-            return actor, actor.work.remote(
-                spec.job(), address, name, spec.workers.vectors, faults
-            )
+            return actor, actor.work.remote(spec.job(), address, name, spec.workers.vectors, faults)
 
         crew = Crew(start)
         socket = connect(address, RUNNER, address.local)
@@ -129,7 +136,7 @@ class Runner:
             if kind == "progress":
                 self._drill.at("progress", report.progress.step)
             if kind in LAST:
-                self._ended = True
+                self._ended, self._succeeded = True, kind == "finished"
                 return
 
     def _expel(self, expel: runner_pb2.ExpelWorker, crew: Crew) -> runner_pb2.RunReport:
@@ -187,6 +194,14 @@ class Runner:
             self._link.add(report)
 
 
+def _delete_snapshots(plan: SnapshotPlan) -> None:
+    """The weights file is the result; snapshots that stay behind are only in the way."""
+    try:
+        SnapshotStore(plan.location, plan.keep).delete_all()
+    except SnapshotError as error:
+        print(error, file=sys.stderr)
+
+
 def _command(socket: zmq.Socket[bytes], **kind: Any) -> None:
     socket.send(runner_pb2.Command(**kind).SerializeToString())
 
@@ -222,4 +237,19 @@ def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPl
         non_finite=spec.train.non_finite,
         fingerprint=spec.workers.fingerprint,
         faults=faults,
+        snapshots=_snapshots(spec, assignment.directory),
+    )
+
+
+def _snapshots(spec: RunSpec, directory: str) -> SnapshotPlan:
+    """Below a location that runs share, each has a folder that is named as its own folder is."""
+    chosen, path = spec.snapshots, Path(directory)
+    shared = chosen.location
+    location = str(path / "snapshots") if shared is None else f"{shared.rstrip('/')}/{path.name}"
+    return SnapshotPlan(
+        location=location,
+        spec=spec_digest(spec.document()),
+        keep=chosen.keep,
+        every_steps=chosen.every_steps,
+        every_seconds=chosen.every_seconds,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from trainer.snapshots import manifest as manifests
@@ -34,17 +34,21 @@ class SnapshotStore:
     Args:
         location: a path, or an address that fsspec knows, such as ``s3://bucket/folder``.
         keep: how many snapshots are left after a save.
+        written: called with the step when its arrays are written and its manifest is not.
 
     Raises:
         ValueError: if ``keep`` is below 1.
         SnapshotError: if fsspec does not know such addresses.
     """
 
-    def __init__(self, location: str, keep: int) -> None:
+    def __init__(
+        self, location: str, keep: int, written: Callable[[int], object] = lambda step: None
+    ) -> None:
         if keep < 1:
             raise ValueError(f"keep is {keep}: keep at least one snapshot")
         self._folder = open_folder(location)
         self._keep = keep
+        self._written = written
         # Found damaged by latest; they make room for good ones.
         self._damaged: set[str] = set()
 
@@ -70,7 +74,7 @@ class SnapshotStore:
             "earlier ones are still there, so make sure that there is room and that it can be "
             "written, and the next one will be saved",
         ):
-            self._write(stem, arrays, manifest)
+            self._write(snapshot.step, stem, arrays, manifest)
         with self._explaining(
             f"The snapshot of step {snapshot.step} was saved, but older ones could not be deleted",
             "make sure that files can be deleted there",
@@ -123,10 +127,11 @@ class SnapshotStore:
             self._delete(_complete(self._folder.names()))
             self._delete_leftovers()
 
-    def _write(self, stem: str, arrays: Sequence[memoryview], manifest: bytes) -> None:
+    def _write(self, step: int, stem: str, arrays: Sequence[memoryview], manifest: bytes) -> None:
         try:
             self._delete_leftovers()
             self._folder.write(stem + ARRAYS, arrays)
+            self._written(step)
             self._folder.write(stem + MANIFEST, [memoryview(manifest)])
         except OSError:
             with suppress(OSError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,14 @@ class Outcome:
 
     Attributes:
         error: why it failed; None if it did not.
+        seconds: that it took.
+        size: of its arrays, in bytes.
     """
 
     step: int
     error: Exception | None
+    seconds: float = field(default=0.0, compare=False)
+    size: int = field(default=0, compare=False)
 
 
 class Writer:
@@ -87,9 +92,11 @@ class Writer:
         return found
 
     def _save(self, snapshot: Snapshot) -> None:
-        error = None
+        error, started = None, time.perf_counter()
         try:
             self._store.save(snapshot)
         except Exception as caught:  # the run shall hear of it, whatever it is
             error = caught
-        self._outcomes.append(Outcome(snapshot.step, error))
+        seconds = time.perf_counter() - started
+        size = sum(array.nbytes for array in snapshot.arrays.values())
+        self._outcomes.append(Outcome(snapshot.step, error, seconds, size))

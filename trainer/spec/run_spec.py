@@ -89,6 +89,20 @@ class Workers(_Section):
     fingerprint: Literal["strict", "any"] = "strict"
 
 
+def _check_location(location: str) -> str:
+    if not location.startswith("/") and "://" not in location:
+        problem = "must be an absolute path or an address such as s3://bucket/folder"
+        raise PydanticCustomError("location", f"{problem}, got {location!r}")
+    return location
+
+
+class Snapshots(_Section):
+    every_steps: Count | None = None
+    every_seconds: Limit = 60.0
+    keep: Annotated[int, Field(ge=1, le=1000)] = 2
+    location: Annotated[str, Field(max_length=1000), AfterValidator(_check_location)] | None = None
+
+
 class RunSpec(_Section):
     """A whole specification. Types are strict: ``"64"`` is not a number."""
 
@@ -98,6 +112,7 @@ class RunSpec(_Section):
     model: Model
     train: Train
     workers: Workers = Workers()
+    snapshots: Snapshots = Snapshots()
     faults: Annotated[list[table(Fault)], Field(max_length=100)] = []  # type: ignore[valid-type]
 
     @property

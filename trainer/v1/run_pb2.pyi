@@ -143,7 +143,7 @@ RUN_STATE_CANCELLED: RunState
 RUN_STATE_PAUSED: RunState
 
 class RunSpec(_message.Message):
-    __slots__ = ("name", "seed", "data", "model", "train", "workers", "faults")
+    __slots__ = ("name", "seed", "data", "model", "train", "workers", "faults", "snapshots")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class RunSpec(_message.Message):
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     seed: int
     data: Data
@@ -158,7 +159,8 @@ class RunSpec(_message.Message):
     train: Train
     workers: Workers
     faults: _containers.RepeatedCompositeFieldContainer[Fault]
-    def __init__(self, name: _Optional[str] = ..., seed: _Optional[int] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., train: _Optional[_Union[Train, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ...) -> None: ...
+    snapshots: Snapshots
+    def __init__(self, name: _Optional[str] = ..., seed: _Optional[int] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., train: _Optional[_Union[Train, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ..., snapshots: _Optional[_Union[Snapshots, _Mapping]] = ...) -> None: ...
 
 class Data(_message.Message):
     __slots__ = ("digits", "idx", "npz", "noise", "xor", "diabetes")
@@ -539,6 +541,18 @@ class Workers(_message.Message):
     vectors: Vectors
     fingerprint: FingerprintPolicy
     def __init__(self, count: _Optional[int] = ..., vectors: _Optional[_Union[Vectors, str]] = ..., fingerprint: _Optional[_Union[FingerprintPolicy, str]] = ...) -> None: ...
+
+class Snapshots(_message.Message):
+    __slots__ = ("every_steps", "every_seconds", "keep", "location")
+    EVERY_STEPS_FIELD_NUMBER: _ClassVar[int]
+    EVERY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    every_steps: int
+    every_seconds: float
+    keep: int
+    location: str
+    def __init__(self, every_steps: _Optional[int] = ..., every_seconds: _Optional[float] = ..., keep: _Optional[int] = ..., location: _Optional[str] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("target", "step", "point", "action", "seconds", "every_attempt")

@@ -67,9 +67,10 @@ class Link:
         frames = [] if self._shares else [row.data for row in self.sums[:vectors]]
         self._send(work_pb2.WorkerMessage(answer=answer), frames)
 
-    def fail(self, message: str) -> None:
-        """Tell the server that this worker cannot go on, and why."""
-        self._send(work_pb2.WorkerMessage(failure=work_pb2.Failure(message=message)))
+    def fail(self, message: str, permanent: bool = False) -> None:
+        """Tell the server that this worker cannot go on, why, and whether no other could."""
+        failure = work_pb2.Failure(message=message, permanent=permanent)
+        self._send(work_pb2.WorkerMessage(failure=failure))
 
     def _send(
         self, message: work_pb2.WorkerMessage, frames: list[memoryview] | None = None
