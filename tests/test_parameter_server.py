@@ -69,7 +69,7 @@ BATCH, SHARDS = 128, 4
 STEPS = 15
 """More than an epoch of twelve steps, the last of which is short."""
 
-LAST = ("finished", "failed", "cancelled")
+LAST = ("finished", "failed", "cancelled", "paused")
 
 PLAN = TrainingPlan(
     job=Job(

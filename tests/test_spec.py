@@ -18,7 +18,7 @@ from layers.hyperparameters import Pair
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import SCHEDULES
 from trainer.spec.parse import check_against_data, parse
-from trainer.spec.run_spec import Train, Workers
+from trainer.spec.run_spec import Snapshots, Train, Workers
 from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_document, to_message
 from trainer.update_rules import UPDATE_RULES, Descent, Momentum
@@ -325,6 +325,15 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         {"train__non_finite": "ignore"},
         "train.non_finite: must be 'fail' or 'skip', got 'ignore'",
     ),
+    # Snapshots.
+    ({"snapshots": {"every_steps": 0}}, "snapshots.every_steps: must be ≥ 1, got 0"),
+    ({"snapshots": {"every_seconds": 0}}, "snapshots.every_seconds: must be > 0, got 0"),
+    ({"snapshots": {"keep": 0}}, "snapshots.keep: must be ≥ 1, got 0"),
+    (
+        {"snapshots": {"location": "here"}},
+        "snapshots.location: must be an absolute path or an address such as s3://bucket/folder, "
+        "got 'here'",
+    ),
     # Faults.
     ({"faults": FAULT}, f"faults: must be a list, got {FAULT!r}"),
     ({"faults": [FAULT] * 101}, "faults: must have at most 100 elements"),
@@ -458,6 +467,8 @@ def test_cross_entropy_is_refused_where_targets_are_vectors(
         {"train__early_stopping": {"patience": 1}},
         {"workers__count": 4},
         {"workers__fingerprint": "any", "train__non_finite": "skip"},
+        {"snapshots": {"every_steps": 10, "every_seconds": 1, "keep": 1, "location": "/snapshots"}},
+        {"snapshots": {"location": "s3://bucket/folder"}},
         {"faults": [FAULT, FAULT | {"action": "delay", "seconds": 1, "every_attempt": True}]},
     ],
     ids=str,
@@ -557,6 +568,11 @@ def test_a_fault_and_its_message_have_the_same_fields() -> None:
     }
     assert enum_names(run_pb2.FaultPoint, "FAULT_POINT_") == set(get_args(Point))
     assert enum_names(run_pb2.FaultAction, "FAULT_ACTION_") == set(get_args(Action))
+
+
+def test_snapshots_and_their_message_have_the_same_fields() -> None:
+    names = {field.name for field in run_pb2.Snapshots.DESCRIPTOR.fields}
+    assert names == set(Snapshots.model_fields)
 
 
 def test_faults_and_policies_survive_the_way_to_a_message_and_back(

@@ -17,6 +17,11 @@ def ended(run: run_pb2.Run) -> bool:
     return run.state in ENDED
 
 
+def fruitless(run: run_pb2.Run) -> int:
+    """Attempts in a row, up to the present one, that did not get further than any before."""
+    return 0 if run.progress.step > run.furthest_step else run.fruitless_attempts + 1
+
+
 def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
     """Let an event happen to a run, in place.
 
@@ -45,8 +50,8 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
     change = event.state_change
     run.state, run.message = change.state, change.message
     if change.state == run_pb2.RUN_STATE_LAUNCHING:
+        run.fruitless_attempts = fruitless(run) if run.attempt else 0
         run.attempt += 1
-        run.fruitless_attempts = _fruitless(run)
         run.furthest_step = max(run.furthest_step, run.progress.step)
         run.ClearField("progress")
     elif change.state == run_pb2.RUN_STATE_RUNNING:
@@ -55,9 +60,3 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
         run.ended.CopyFrom(event.time)
     if change.HasField("result"):
         run.result.CopyFrom(change.result)
-
-
-def _fruitless(run: run_pb2.Run) -> int:
-    """Attempts in a row, up to the one that is over, that did not get further than before."""
-    got_further = run.progress.step > run.furthest_step or run.attempt == 1
-    return 0 if got_further else run.fruitless_attempts + 1

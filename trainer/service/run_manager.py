@@ -372,8 +372,8 @@ class RunManager:
             await self._set_state(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
         elif run.id in self._pausing:
             await self._set_state(run.id, run_pb2.RUN_STATE_PAUSED, reason)
-        elif run.fruitless_attempts >= FRUITLESS_ATTEMPTS:
-            often = f"{run.fruitless_attempts} attempts in a row got no further; the last: {reason}"
+        elif (attempts := history.fruitless(run)) >= FRUITLESS_ATTEMPTS:
+            often = f"{attempts} attempts in a row got no further; the last: {reason}"
             await self._set_state(run.id, run_pb2.RUN_STATE_FAILED, often)
         else:
             again = f"{reason}; it goes on from its last snapshot"
