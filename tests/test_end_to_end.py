@@ -271,6 +271,14 @@ def test_the_digits_are_learned(trained: dict[str, dict[str, Any]]) -> None:
     assert min(run["accuracy"] for run in trained.values()) >= 0.97
 
 
+def events(temporary: Path, run_id: str) -> list[run_pb2.Event]:
+    store = Store(temporary / "state" / "runs.db")
+    try:
+        return store.events(run_id, 0, 10_000)
+    finally:
+        store.close()
+
+
 DRILL = """
 [snapshots]
 every_steps = 50
@@ -301,8 +309,14 @@ def test_a_killed_worker_and_a_killed_server_cost_no_bit(
     undisturbed = trained["2 workers"]
     for figure in ("weights_digest", "steps", "e_in", "e_out", "accuracy"):
         assert run[figure] == undisturbed[figure], figure
-    # The server was started again within the attempt; the weights are the result.
-    assert run["attempt"] == 1
+    # The server was started again within the attempt, from a snapshot.
+    happened = events(serve.temporary, run["id"])
+    kinds = [event.WhichOneof("kind") for event in happened]
+    assert (run["attempt"], kinds.count("restarted"), kinds.count("resumed")) == (1, 1, 1)
+    [resumed] = [event.resumed.step for event in happened if event.HasField("resumed")]
+    assert 50 <= resumed < 500
+    left = [event.membership for event in happened if event.membership.reason]
+    assert [(one.worker, one.joined, one.step) for one in left] == [("worker-0", False, 99)]
     eventually(lambda: not any((folder / "snapshots").iterdir()))
 
 

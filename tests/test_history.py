@@ -145,6 +145,13 @@ def test_an_attempt_is_fruitless_if_none_before_it_came_less_far(
     assert run.attempt == len(furthest) + 1
 
 
+def test_an_attempt_that_was_paused_is_held_against_no_run() -> None:
+    events = [change(LAUNCHING)]
+    for _ in range(9):
+        events += [change(run_pb2.RUN_STATE_PAUSED), change(QUEUED), change(LAUNCHING)]
+    assert after(*events).fruitless_attempts <= 1
+
+
 def test_a_run_counts_its_restarts_and_knows_its_last_snapshot_and_its_workers() -> None:
     again = run_pb2.Event(restarted=run_pb2.Restarted(reason="killed"))
     taken = [run_pb2.Event(snapshot_taken=run_pb2.SnapshotTaken(step=step)) for step in (4, 8)]

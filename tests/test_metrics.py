@@ -100,7 +100,7 @@ def observed(metrics: Metrics, run_id: str = "r-1") -> None:
 
 
 def test_a_service_that_has_done_nothing_counts_no_runs_in_any_state(scraped: Scraped) -> None:
-    states = ["queued", "launching", "running", "succeeded", "failed", "cancelled"]
+    states = ["queued", "launching", "running", "succeeded", "failed", "cancelled", "paused"]
     assert scraped.values("sumgrad_runs") == {frozenset([state]): 0 for state in states}
 
 

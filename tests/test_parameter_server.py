@@ -782,6 +782,104 @@ def test_a_silent_worker_is_expelled(plan: TrainingPlan, undisturbed: run_pb2.Re
     assert reports[-1].finished.weights_digest == undisturbed.weights_digest
 
 
+def memberships(reports: list[runner_pb2.RunReport]) -> list[tuple[str, bool, int, str]]:
+    found = [r.membership for r in reports if r.WhichOneof("kind") == "membership"]
+    return [(one.worker, one.joined, one.step, one.reason) for one in found]
+
+
+def test_a_worker_has_joined_when_its_first_answer_is_used(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with (
+        running(plan, "useful", "useless") as run,
+        played(run, "useful") as useful,
+        played(run, "useless") as useless,
+    ):
+        useful_task, _ = task_of(useful), task_of(useless)
+        run.command(lost("useless", "it was struck"))
+        answer_truly(useful, useful_task)
+        answer_truly(useful, task_of(useful))
+        answer_truly(useful, task_of(useful))
+        task_of(useful)
+        run.start("w")
+        run.command(lost("useful", "it was struck too"))
+        reports = run.reports()
+        run.workers[0].end()
+    assert memberships(reports) == [
+        ("useless", False, 0, "it was struck"),
+        ("useful", True, 0, ""),
+        ("useful", False, 2, "it was struck too"),
+        ("w", True, 2, ""),
+    ]
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def lost(worker: str, reason: str) -> runner_pb2.Command:
+    return runner_pb2.Command(worker_lost=runner_pb2.WorkerLost(worker=worker, reason=reason))
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_retired_worker_goes_when_it_has_answered(
+    plan: TrainingPlan, busy: bool, undisturbed: run_pb2.Result
+) -> None:
+    with (
+        running(plan, "w", "retired") as run,
+        played(run, "w") as other,
+        played(run, "retired") as retired,
+    ):
+        task, rest = task_of(retired), task_of(other)
+        if not busy:
+            answer_truly(retired, task)  # it waits for the other one
+        run.command(runner_pb2.Command(worker_retired=runner_pb2.WorkerRetired(worker="retired")))
+        if busy:
+            answer_truly(retired, task)
+        assert_stopped(retired)
+        answer_truly(other, rest)
+        whole = task_of(other)
+        assert (whole.begin, whole.end) == (0, SHARDS)
+        run.start("new")
+        run.lose("w")
+        reports = run.reports()
+        run.workers[0].end()
+    left = [one for one in memberships(reports) if one[3]]
+    assert left == [("retired", False, 0, "retired was retired")]
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_a_worker_that_fails_is_lost_and_says_why(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with running(plan, "w", "sick") as run, played(run, "sick") as sick:
+        run.start("w")
+        task_of(sick)
+        sick.fail("MemoryError: no room")
+        reports = run.reports()
+        run.workers[0].end()
+    left = [one for one in memberships(reports) if one[3]]
+    assert left == [("sick", False, 0, "sick failed: MemoryError: no room")]
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_the_failure_of_a_worker_that_is_gone_or_never_joined_changes_nothing(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    size = network().size
+    with (
+        running(plan, "w", "gone") as run,
+        played(run, "gone") as gone,
+        Link(run.address, "stranger", size, sums_needed(SHARDS), "memory") as stranger,
+    ):
+        run.start("w")
+        task_of(gone)
+        stranger.fail("MemoryError: no room")
+        run.lose("gone")
+        gone.fail("MemoryError: no room")
+        reports = run.reports()
+        run.workers[0].end()
+    assert {one[0] for one in memberships(reports)} == {"w", "gone"}
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
 def test_a_run_in_which_nobody_answers_fails(plan: TrainingPlan) -> None:
     with running(plan, "w") as run, played(run, "w") as worker:
         task_of(worker)

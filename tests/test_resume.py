@@ -36,7 +36,7 @@ from trainer.snapshots.local_folder import LocalFolder
 from trainer.snapshots.store import SnapshotStore
 from trainer.update_rules import UPDATE_RULES, Adam, Descent
 from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import ServerAddress, connect
+from workers.channel import Link, ServerAddress, connect
 from workers.faults import Fault, FaultPlan, InjectedFaultError, Point
 from workers.worker import work
 
@@ -302,6 +302,13 @@ def test_a_run_may_be_paused_before_its_first_step(plan: TrainingPlan) -> None:
         assert run.reports()[-1].paused == runner_pb2.Paused(step=0)
         run.workers[0].end()
     assert resumed_at(run_to_end(plan, 1)) == [0]
+
+
+def test_a_run_without_workers_may_be_paused(plan: TrainingPlan) -> None:
+    with running(plan, "w") as run, Link(run.address, "w", 1, 1, "frames") as silent:
+        silent.fail("MemoryError: no room")  # so that nobody is waited for
+        run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
+        assert run.reports()[-1].paused == runner_pb2.Paused(step=0)
 
 
 def full_disk(*_: object) -> None:

@@ -100,7 +100,7 @@ class Rounds:
         return len(self._dispatch.assigned)
 
     def gather(self) -> None:
-        """Wait for the runner, so that no report is lost, and for the workers.
+        """Wait for the runner, so that no report is lost, and for the workers or a pause.
 
         A worker that is much later than the first one joins when it comes.
         """
@@ -118,7 +118,7 @@ class Rounds:
         for message in messages:
             self._take(*message)
         self._heard = self._clock()
-        while not self._dispatch.assigned:
+        while not (self._dispatch.assigned or self.pausing):
             self._wait()
 
     def run(self, task: work_pb2.Task, units: int) -> RoundAnswers:

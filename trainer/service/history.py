@@ -56,6 +56,8 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
         run.ClearField("progress")
     elif change.state == run_pb2.RUN_STATE_RUNNING:
         run.started.CopyFrom(event.time)
+    elif change.state == run_pb2.RUN_STATE_PAUSED:
+        run.fruitless_attempts = 0  # it was asked to stop
     elif change.state in ENDED:
         run.ended.CopyFrom(event.time)
     if change.HasField("result"):
