@@ -141,8 +141,13 @@ class PlayedRunner:
         return self.send(runner_pb2.RunReport(number=self._number, **kind))
 
     def send(self, *reports: runner_pb2.RunReport) -> bool:
+        return bool(self.wishes(*reports).cancel)
+
+    def wishes(self, *reports: runner_pb2.RunReport) -> runner_pb2.ReportResponse:
+        """What the service answers to these reports."""
         request = runner_pb2.ReportRequest(**self._who, reports=reports)
-        return bool(self._stub.Report(request, timeout=SECONDS).cancel)
+        response: runner_pb2.ReportResponse = self._stub.Report(request, timeout=SECONDS)
+        return response
 
 
 class Loop:

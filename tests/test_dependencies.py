@@ -114,6 +114,18 @@ def test_one_module_knows_prometheus() -> None:
     assert importers("prometheus_client") == {"trainer/metrics.py"}
 
 
+def test_one_module_knows_fsspec() -> None:
+    assert importers("fsspec") == {"trainer/snapshots/object_folder.py"}
+
+
+def test_snapshots_know_neither_the_server_nor_messages() -> None:
+    for path, source in files("trainer/snapshots"):
+        ours = {module for module in imported(source) if module.partition(".")[0] in OURS}
+        allowed = {"layers.arrays", "trainer.snapshots"}
+        assert {m for m in ours if not m.startswith("trainer.snapshots.")} <= allowed, path
+        assert not packages("trainer/snapshots")[path] & {"ray", "grpc", "google", "pickle"}, path
+
+
 def test_the_arithmetic_knows_neither_ray_nor_grpc() -> None:
     trainer = ("trainer/server", "trainer/update_rules", "trainer/schedules")
     for folder in ("layers", "workers", *trainer):

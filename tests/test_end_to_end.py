@@ -271,6 +271,55 @@ def test_the_digits_are_learned(trained: dict[str, dict[str, Any]]) -> None:
     assert min(run["accuracy"] for run in trained.values()) >= 0.97
 
 
+def events(temporary: Path, run_id: str) -> list[run_pb2.Event]:
+    store = Store(temporary / "state" / "runs.db")
+    try:
+        return store.events(run_id, 0, 10_000)
+    finally:
+        store.close()
+
+
+DRILL = """
+[snapshots]
+every_steps = 50
+
+[[faults]]
+target = "worker-0"
+step = 100
+point = "answer"
+action = "kill"
+
+[[faults]]
+target = "server"
+step = 500
+point = "applying"
+action = "kill"
+"""
+
+
+def test_a_killed_worker_and_a_killed_server_cost_no_bit(
+    serve: Serve, trained: dict[str, dict[str, Any]]
+) -> None:
+    specification = serve.temporary / "drill.toml"
+    specification.write_text(Path(DIGITS).read_text() + DRILL)
+    run = serve.json("run", str(specification), "--workers", "2", seconds=2 * SECONDS)
+    folder = serve.temporary / "state" / "runs" / run["id"]
+    fired = [json.loads(line) for line in (folder / "faults.jsonl").read_text().splitlines()]
+    assert [(one["target"], one["step"]) for one in fired] == [("worker-0", 100), ("server", 500)]
+    undisturbed = trained["2 workers"]
+    for figure in ("weights_digest", "steps", "e_in", "e_out", "accuracy"):
+        assert run[figure] == undisturbed[figure], figure
+    # The server was started again within the attempt, from a snapshot.
+    happened = events(serve.temporary, run["id"])
+    kinds = [event.WhichOneof("kind") for event in happened]
+    assert (run["attempt"], kinds.count("restarted"), kinds.count("resumed")) == (1, 1, 1)
+    [resumed] = [event.resumed.step for event in happened if event.HasField("resumed")]
+    assert 50 <= resumed < 500
+    left = [event.membership for event in happened if event.membership.reason]
+    assert [(one.worker, one.joined, one.step) for one in left] == [("worker-0", False, 99)]
+    eventually(lambda: not any((folder / "snapshots").iterdir()))
+
+
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f"the full MNIST is not at {MNIST}")
 def test_mnist_is_learned_within_five_epochs(serve: Serve) -> None:
     run = serve.json("run", str(MNIST_MLP), "--set", f"data.path={MNIST}")

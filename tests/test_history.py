@@ -106,6 +106,60 @@ def test_nothing_happens_to_a_run_that_has_ended(
 
 
 def test_every_state_is_waiting_active_or_ended() -> None:
-    states = set(run_pb2.RunState.values()) - {run_pb2.RUN_STATE_UNSPECIFIED, QUEUED}
-    assert states == history.ACTIVE | history.ENDED
-    assert not history.ACTIVE & history.ENDED
+    kinds = [history.WAITING, history.ACTIVE, history.ENDED]
+    states = set(run_pb2.RunState.values()) - {run_pb2.RUN_STATE_UNSPECIFIED}
+    assert states == frozenset().union(*kinds)
+    assert sum(map(len, kinds)) == len(states)
+
+
+def progress(step: int) -> run_pb2.Event:
+    return run_pb2.Event(progress=run_pb2.Progress(step=step, steps=100))
+
+
+def attempts(*furthest: int) -> run_pb2.Run:
+    """A run that is launched once more after attempts that came so far."""
+    events = [change(LAUNCHING)]
+    for step in furthest:
+        events += [progress(step), change(QUEUED), change(LAUNCHING)]
+    return after(*events)
+
+
+@pytest.mark.parametrize(
+    ("furthest", "fruitless"),
+    [
+        ((), 0),
+        ((0,), 1),
+        ((5,), 0),
+        ((5, 5), 1),
+        ((5, 4, 5), 2),
+        ((5, 4, 6), 0),
+        ((5, 5, 6, 6, 2), 2),
+    ],
+)
+def test_an_attempt_is_fruitless_if_none_before_it_came_less_far(
+    furthest: tuple[int, ...], fruitless: int
+) -> None:
+    run = attempts(*furthest)
+    assert run.fruitless_attempts == fruitless
+    assert run.furthest_step == max(furthest, default=0)
+    assert run.attempt == len(furthest) + 1
+
+
+def test_an_attempt_that_was_paused_is_held_against_no_run() -> None:
+    events = [change(LAUNCHING)]
+    for _ in range(9):
+        events += [change(run_pb2.RUN_STATE_PAUSED), change(QUEUED), change(LAUNCHING)]
+    assert after(*events).fruitless_attempts <= 1
+
+
+def test_a_run_counts_its_restarts_and_knows_its_last_snapshot_and_its_workers() -> None:
+    again = run_pb2.Event(restarted=run_pb2.Restarted(reason="killed"))
+    taken = [run_pb2.Event(snapshot_taken=run_pb2.SnapshotTaken(step=step)) for step in (4, 8)]
+    run = after(again, *taken, again, run_pb2.Event(scaled=run_pb2.Scaled(workers=3)))
+    assert (run.restarts, run.snapshot_step, run.workers) == (2, 8, 3)
+
+
+def test_a_paused_run_has_not_ended() -> None:
+    run = after(change(RUNNING), change(run_pb2.RUN_STATE_PAUSED, message="paused at step 4"))
+    assert (run.message, history.ended(run)) == ("paused at step 4", False)
+    assert not run.HasField("ended")

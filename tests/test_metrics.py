@@ -17,6 +17,7 @@ from trainer.v1 import run_pb2
 
 RUN_SERIES = {
     "sumgrad_steps_total",
+    "sumgrad_steps_skipped_total",
     "sumgrad_samples_total",
     "sumgrad_loss",
     "sumgrad_accuracy_ratio",
@@ -99,7 +100,7 @@ def observed(metrics: Metrics, run_id: str = "r-1") -> None:
 
 
 def test_a_service_that_has_done_nothing_counts_no_runs_in_any_state(scraped: Scraped) -> None:
-    states = ["queued", "launching", "running", "succeeded", "failed", "cancelled"]
+    states = ["queued", "launching", "running", "succeeded", "failed", "cancelled", "paused"]
     assert scraped.values("sumgrad_runs") == {frozenset([state]): 0 for state in states}
 
 
@@ -253,3 +254,11 @@ def test_promtool_has_nothing_to_say_of_active_runs_and_requests(
 def test_promtool_would_find_a_mistake(promtool: Callable[[str], None]) -> None:
     with pytest.raises(AssertionError):
         promtool("# TYPE steps counter\nsteps 1\n")
+
+
+def test_skipped_steps_are_counted_apart_from_applied_ones(scraped: Scraped) -> None:
+    run = running()
+    run.progress.skipped_steps = 3
+    scraped.metrics.run(run)
+    assert scraped.value("sumgrad_steps_skipped_total", "r-1") == 3
+    assert scraped.value("sumgrad_steps_total", "r-1") == 40 - 3

@@ -47,13 +47,15 @@ from layers import (
 from layers.losses import CrossEntropy, Logistic, Reconstruction, SignedLogistic, SquaredError
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import Cosine, Plateau, Schedule, Step
-from trainer.server.parameter_server import RUNNER, ParameterServer, TrainingPlan
+from trainer.server.parameter_server import ParameterServer, TrainingPlan
 from trainer.server.reduction import THREADED_SIZE
+from trainer.server.rounds import RUNNER
 from trainer.server.weights import digest, write_weights
 from trainer.update_rules import SGD, UPDATE_RULES, Descent, Momentum, State
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import Link, Vectors, connect
 from workers.datasets import Dataset, DatasetError, Description, Digits, Npz
+from workers.faults import NO_FAULTS, FaultPlan
 from workers.job import Job
 from workers.sampling import Sampling
 from workers.v1 import work_pb2
@@ -67,7 +69,7 @@ BATCH, SHARDS = 128, 4
 STEPS = 15
 """More than an epoch of twelve steps, the last of which is short."""
 
-LAST = ("finished", "failed", "cancelled")
+LAST = ("finished", "failed", "cancelled", "paused")
 
 PLAN = TrainingPlan(
     job=Job(
@@ -124,20 +126,26 @@ class Background(Thread):
 
 
 class Run:
-    """A server at work, and the runner's side of it."""
+    """A server at work, and the runner's side of it.
+
+    The server's clock stands still but for ``pass_time``, so no machine is too slow for a test.
+    """
 
     def __init__(self, plan: TrainingPlan, names: set[str]) -> None:
         self._plan = plan
-        server = ParameterServer(dataclasses.replace(plan, workers=len(names)))
+        self._now = 0.0
+        server = ParameterServer(
+            dataclasses.replace(plan, workers=len(names)), clock=lambda: self._now
+        )
         self.address = server.address
         self._socket = connect(self.address, RUNNER, self.address.local)
         self.workers: list[Background] = []
         self._training = Background(server.train)
         self.lose("nobody")  # a word, so that the server knows its runner
 
-    def start(self, name: str, vectors: Vectors = "memory") -> None:
+    def start(self, name: str, vectors: Vectors = "memory", faults: FaultPlan = NO_FAULTS) -> None:
         """Start a worker."""
-        self.workers.append(Background(work, self._plan.job, self.address, name, vectors))
+        self.workers.append(Background(work, self._plan.job, self.address, name, vectors, faults))
 
     def lose(self, worker: str) -> None:
         self.command(runner_pb2.Command(worker_lost=runner_pb2.WorkerLost(worker=worker)))
@@ -147,6 +155,10 @@ class Run:
 
     def command(self, command: runner_pb2.Command) -> None:
         self._socket.send(command.SerializeToString())
+
+    def pass_time(self, seconds: float) -> None:
+        self._now += seconds
+        self.lose("nobody")  # a word, so that the server looks at its clock
 
     def reports(self) -> list[runner_pb2.RunReport]:
         """Every report up to the last; the server and its workers have then ended."""
@@ -206,10 +218,18 @@ def played(run: Run, name: str, vectors: Vectors = "memory") -> Iterator[Link]:
         yield link
 
 
+def word_to(link: Link) -> work_pb2.ServerMessage:
+    """The next message to a played worker that is not a ping."""
+    while True:
+        message = link.receive(SECONDS)
+        assert message is not None, "nothing has arrived"
+        if message.WhichOneof("kind") != "ping":
+            return message
+
+
 def task_of(link: Link) -> work_pb2.Task:
     """The next task of a played worker."""
-    message = link.receive(SECONDS)
-    assert message is not None, "nothing has arrived"
+    message = word_to(link)
     assert message.WhichOneof("kind") == "task"
     return message.task
 
@@ -220,9 +240,7 @@ def answer_truly(link: Link, task: work_pb2.Task) -> None:
 
 
 def assert_stopped(link: Link) -> None:
-    message = link.receive(SECONDS)
-    assert message is not None
-    assert message.WhichOneof("kind") == "stop"
+    assert word_to(link).WhichOneof("kind") == "stop"
 
 
 def network() -> Network:
@@ -678,6 +696,214 @@ def test_a_worker_may_join_in_mid_run(plan: TrainingPlan, undisturbed: run_pb2.R
     assert result.weights_digest == undisturbed.weights_digest
 
 
+@contextmanager
+def a_slow_worker(
+    plan: TrainingPlan, vectors: Vectors
+) -> Iterator[tuple[Run, Link, Link, work_pb2.Task, work_pb2.Task]]:
+    """Run, a quick and a slow worker, and their tasks of the second step.
+
+    The slow one has not answered and is late; the quick one has, and so it has been given the
+    slow one's range.
+    """
+    with (
+        running(plan, "quick", "slow") as run,
+        played(run, "quick", vectors) as quick,
+        played(run, "slow", vectors) as slow,
+    ):
+        for worker in (quick, slow):
+            answer_truly(worker, task_of(worker))  # so that times are measured
+        late = task_of(slow)
+        answer_truly(quick, task_of(quick))
+        run.pass_time(2.0)
+        copy = task_of(quick)
+        assert copy == late
+        yield run, quick, slow, copy, late
+
+
+@pytest.mark.parametrize("vectors", ["memory", "frames"])
+def test_a_slow_workers_range_is_taken_over(
+    plan: TrainingPlan, vectors: Vectors, undisturbed: run_pb2.Result
+) -> None:
+    with a_slow_worker(plan, vectors) as (run, quick, slow, copy, late):
+        answer_truly(quick, copy)
+        whole = task_of(quick)
+        assert (whole.round, whole.begin, whole.end) == (late.round + 1, 0, SHARDS)
+        slow.sums[:] = 1e6  # it still computes for the round before
+        run.pass_time(2.0)
+        answer_truly(slow, late)
+        # Its answer is stale, but it is back, and now the quick one is late.
+        assert task_of(slow) == whole
+        answer_truly(slow, whole)
+        task_of(slow)
+        run.start("w", vectors)
+        run.lose("slow")
+        run.lose("quick")
+        result = run.finish()
+    assert result.weights_digest == undisturbed.weights_digest
+    assert (result.e_in, result.e_out) == (undisturbed.e_in, undisturbed.e_out)
+
+
+def test_a_copy_that_nobody_waits_for_any_more_spoils_no_sum(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
+        # The sums that it was accepted with lay in this memory, and the round still needs them.
+        quick.sums[:] = 1e6
+        answer_truly(slow, late)
+        task = task_of(slow)
+        assert (task.round, task.end - task.begin) == (late.round + 1, SHARDS)
+        answer_truly(quick, copy)
+        answer_truly(slow, task)
+        run.start("w")
+        run.lose("slow")
+        run.lose("quick")
+        result = run.finish()
+    assert result.weights_digest == undisturbed.weights_digest
+
+
+def test_a_silent_worker_is_expelled(plan: TrainingPlan, undisturbed: run_pb2.Result) -> None:
+    with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
+        answer_truly(quick, copy)
+        task = task_of(quick)
+        run.pass_time(13.0)
+        assert_stopped(slow)
+        answer_truly(slow, late)
+        answer_truly(quick, task)
+        task_of(quick)
+        run.start("w")
+        run.lose("slow")  # as the runner notices when it has ended the worker
+        run.lose("quick")
+        reports = run.reports()
+        run.workers[0].end()
+    expelled = [report.expel for report in reports if report.WhichOneof("kind") == "expel"]
+    reason = "slow was expelled: it has not answered for 15 s"
+    assert expelled == [runner_pb2.ExpelWorker(worker="slow", reason=reason)]
+    assert reports[-1].finished.workers == 1
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def memberships(reports: list[runner_pb2.RunReport]) -> list[tuple[str, bool, int, str]]:
+    found = [r.membership for r in reports if r.WhichOneof("kind") == "membership"]
+    return [(one.worker, one.joined, one.step, one.reason) for one in found]
+
+
+def test_a_worker_has_joined_when_its_first_answer_is_used(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with (
+        running(plan, "useful", "useless") as run,
+        played(run, "useful") as useful,
+        played(run, "useless") as useless,
+    ):
+        useful_task, _ = task_of(useful), task_of(useless)
+        run.command(lost("useless", "it was struck"))
+        answer_truly(useful, useful_task)
+        answer_truly(useful, task_of(useful))
+        answer_truly(useful, task_of(useful))
+        task_of(useful)
+        run.start("w")
+        run.command(lost("useful", "it was struck too"))
+        reports = run.reports()
+        run.workers[0].end()
+    assert memberships(reports) == [
+        ("useless", False, 0, "it was struck"),
+        ("useful", True, 0, ""),
+        ("useful", False, 2, "it was struck too"),
+        ("w", True, 2, ""),
+    ]
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def lost(worker: str, reason: str) -> runner_pb2.Command:
+    return runner_pb2.Command(worker_lost=runner_pb2.WorkerLost(worker=worker, reason=reason))
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_retired_worker_goes_when_it_has_answered(
+    plan: TrainingPlan, busy: bool, undisturbed: run_pb2.Result
+) -> None:
+    with (
+        running(plan, "w", "retired") as run,
+        played(run, "w") as other,
+        played(run, "retired") as retired,
+    ):
+        task, rest = task_of(retired), task_of(other)
+        if not busy:
+            answer_truly(retired, task)  # it waits for the other one
+        run.command(runner_pb2.Command(worker_retired=runner_pb2.WorkerRetired(worker="retired")))
+        if busy:
+            answer_truly(retired, task)
+        assert_stopped(retired)
+        answer_truly(other, rest)
+        whole = task_of(other)
+        assert (whole.begin, whole.end) == (0, SHARDS)
+        run.start("new")
+        run.lose("w")
+        reports = run.reports()
+        run.workers[0].end()
+    left = [one for one in memberships(reports) if one[3]]
+    assert left == [("retired", False, 0, "retired was retired")]
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_a_worker_that_fails_is_lost_and_says_why(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with running(plan, "w", "sick") as run, played(run, "sick") as sick:
+        run.start("w")
+        task_of(sick)
+        sick.fail("MemoryError: no room")
+        reports = run.reports()
+        run.workers[0].end()
+    left = [one for one in memberships(reports) if one[3]]
+    assert left == [("sick", False, 0, "sick failed: MemoryError: no room")]
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_the_failure_of_a_worker_that_is_gone_or_never_joined_changes_nothing(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    size = network().size
+    with (
+        running(plan, "w", "gone") as run,
+        played(run, "gone") as gone,
+        Link(run.address, "stranger", size, sums_needed(SHARDS), "memory") as stranger,
+    ):
+        run.start("w")
+        task_of(gone)
+        stranger.fail("MemoryError: no room")
+        run.lose("gone")
+        gone.fail("MemoryError: no room")
+        reports = run.reports()
+        run.workers[0].end()
+    assert {one[0] for one in memberships(reports)} == {"w", "gone"}
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_a_run_in_which_nobody_answers_fails(plan: TrainingPlan) -> None:
+    with running(plan, "w") as run, played(run, "w") as worker:
+        task_of(worker)
+        run.pass_time(300.0)
+        assert_stopped(worker)
+        run.pass_time(600.0)
+        assert run.fail() == "no worker has answered for 600 s; see the run's logs"
+
+
+def test_an_idle_worker_hears_of_the_server_while_others_work(plan: TrainingPlan) -> None:
+    job = dataclasses.replace(plan.job, shards=1)
+    with (
+        running(dataclasses.replace(plan, job=job), "busy", "idle") as run,
+        played(run, "busy") as busy,
+        played(run, "idle") as idle,
+    ):
+        first = task_of(busy)
+        run.pass_time(5.0)
+        message = idle.receive(SECONDS)
+        assert message is not None
+        assert message.WhichOneof("kind") == "ping"
+        assert (first.begin, first.end) == (0, 1)
+
+
 def test_a_cancelled_run_stops_and_writes_no_weights(plan: TrainingPlan) -> None:
     with running(plan, "w", "slow") as run, played(run, "slow") as slow:
         run.start("w")
@@ -697,7 +923,8 @@ def test_a_run_that_diverges_fails_at_the_step_and_writes_no_weights(plan: Train
         message = run.fail()
         for worker in run.workers:
             worker.end()
-    assert "step 2: the gradient or loss is NaN or infinite" in message
+    assert message.startswith("step 2: the output of layer 2 (affine) is ")
+    assert "in shard 0, so it was not applied" in message
     assert "smaller learning rate" in message
     assert not plan.weights_path.parent.exists()
 
@@ -715,7 +942,10 @@ def test_one_value_that_is_not_finite_fails_the_step(plan: TrainingPlan, place: 
             losses[-1] = np.inf
         answer = work_pb2.Answer(round=task.round, begin=task.begin, end=task.end, losses=losses)
         sick.answer(answer, 1)
-        assert run.fail().startswith("step 1: the gradient or loss is NaN or infinite")
+        answer_truly(sick, task_of(sick))  # the diagnosis
+        assert run.fail().startswith(
+            "step 1: the gradient or loss was NaN or infinite, but not when it was computed again"
+        )
         assert_stopped(sick)
         run.workers[0].end()
 

@@ -45,6 +45,7 @@ RUNNING = run_pb2.RUN_STATE_RUNNING
 SUCCEEDED = run_pb2.RUN_STATE_SUCCEEDED
 FAILED = run_pb2.RUN_STATE_FAILED
 CANCELLED = run_pb2.RUN_STATE_CANCELLED
+PAUSED = run_pb2.RUN_STATE_PAUSED
 
 RESULT = run_pb2.Result(steps=46, epochs=2, accuracy=0.9, weights_digest="abc", workers=2)
 Watched = list[service_pb2.WatchRunResponse]
@@ -446,7 +447,45 @@ def test_a_store_that_fails_for_a_while_does_not_stop_the_queue(
     assert service.launcher.next_launch().run_id == submitted.id
 
 
-def test_a_run_whose_runner_died_fails_with_its_last_words(
+def test_a_run_whose_runner_died_is_queued_again_and_goes_on(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, runner = submit_and_take(service, document)
+    runner.report(progress=progress(9))
+    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    service.launcher.last_line = "MemoryError"
+    service.launcher.job_state = JobState.ENDED
+    launch = service.launcher.next_launch()
+    service.launcher.job_state = JobState.ALIVE
+    assert (launch.run_id, launch.attempt) == (run.id, 2)
+    with refused(grpc.StatusCode.PERMISSION_DENIED):
+        runner.report(finished=RESULT)
+    second = PlayedRunner(launch, service.channel)
+    second.take()
+    second.report(resumed=run_pb2.Resumed(step=8))
+    second.report(finished=RESULT)
+    ended = service.client.wait(run.id)
+    assert (ended.state, ended.attempt, ended.furthest_step) == (SUCCEEDED, 2, 9)
+
+
+def test_the_reason_of_another_attempt_is_told(
+    service: RunningService,
+    document: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    run, _ = submit_and_take(service, document)
+    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    service.launcher.last_line = "MemoryError"
+    service.launcher.job_state = JobState.ENDED
+    service.launcher.next_launch()
+    queued = [e.state_change for e in history_of(tmp_path / "state", run.id)]
+    assert "its runner died: MemoryError; it goes on from its last snapshot" in [
+        change.message for change in queued if change.state == QUEUED
+    ]
+
+
+def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
@@ -454,18 +493,119 @@ def test_a_run_whose_runner_died_fails_with_its_last_words(
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
     ended = service.client.wait(run.id)
-    assert (ended.state, ended.message) == (FAILED, "its runner died: MemoryError")
+    assert (ended.state, ended.attempt) == (FAILED, run_manager.FRUITLESS_ATTEMPTS)
+    assert ended.message == (
+        "5 attempts in a row got no further; the last: its runner died: MemoryError"
+    )
 
 
-def test_a_run_whose_runner_is_silent_for_too_long_fails(
+def test_the_job_of_a_run_whose_runner_is_silent_for_too_long_is_stopped(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_manager, "LOST_SECONDS", 0)
     run, _ = submit_and_take(service, document)
     ended = service.client.wait(run.id)
     assert ended.state == FAILED
-    assert ended.message.startswith("its runner was silent for 0 s")
+    assert "its runner was silent for 0 s" in ended.message
     assert service.launcher.stopped.get(timeout=30) == f"sumgrad-{run.id}-1"
+
+
+# --- pausing, resuming, scaling -----------------------------------------------------------------
+
+
+def test_a_running_run_is_paused_when_its_runner_says_so_and_goes_on_when_it_is_resumed(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = submit_and_take(service, document)
+    assert not runner.wishes().pause
+    assert service.client.pause(run.id).state == RUNNING
+    assert runner.wishes().pause
+    runner.report(paused=runner_pb2.Paused(step=9))
+    paused = service.client.get(run.id)
+    assert (paused.state, paused.message) == (PAUSED, "paused at step 9")
+    assert service.client.resume(run.id).state in (QUEUED, LAUNCHING)
+    second = service.next_runner()
+    second.take()
+    assert not second.wishes().pause
+    second.report(finished=RESULT)
+    assert service.client.wait(run.id).state == SUCCEEDED
+
+
+def test_a_queued_run_is_paused_at_once_and_gives_way(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    _, runner = submit_and_take(service, document)
+    waiting = service.client.submit(document)
+    assert service.client.pause(waiting.id).state == PAUSED
+    following = service.client.submit(document)
+    runner.report(finished=RESULT)
+    assert service.launcher.next_launch().run_id == following.id
+
+
+def test_a_paused_run_can_be_cancelled(service: RunningService, document: dict[str, Any]) -> None:
+    run, runner = submit_and_take(service, document)
+    service.client.pause(run.id)
+    runner.report(paused=runner_pb2.Paused(step=9))
+    assert service.client.cancel(run.id).state == CANCELLED
+
+
+def test_only_a_paused_run_is_resumed(service: RunningService, document: dict[str, Any]) -> None:
+    run, runner = submit_and_take(service, document)
+    request = service_pb2.ResumeRunRequest(id=run.id)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION) as caught:
+        stub(service).ResumeRun(request)
+    assert "is not paused" in caught.value.details()
+    runner.report(finished=RESULT)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION):
+        stub(service).ResumeRun(request)
+
+
+def test_a_run_that_is_to_pause_is_paused_where_its_runner_died(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = submit_and_take(service, document)
+    service.client.pause(run.id)
+    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    service.launcher.job_state = JobState.ENDED
+    eventually(lambda: service.client.get(run.id).state == PAUSED)
+
+
+def test_a_running_run_is_scaled_through_its_runner(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = submit_and_take(service, document)
+    assert runner.wishes().workers == 2
+    assert service.client.scale(run.id, 1).workers == 1
+    assert runner.wishes().workers == 1
+
+
+def test_a_queued_run_is_launched_with_the_workers_that_it_was_scaled_to(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    _, runner = submit_and_take(service, document)
+    waiting = service.client.submit(document)
+    service.client.scale(waiting.id, 1)
+    runner.report(finished=RESULT)
+    second = service.next_runner()
+    assert second.take().workers == 1
+    assert service.client.get(waiting.id).spec.workers.count == 2
+
+
+@pytest.mark.parametrize("workers", [-1, 0, 5])
+def test_a_run_is_not_scaled_beyond_its_shards(
+    service: RunningService, document: dict[str, Any], workers: int
+) -> None:
+    run, _ = submit_and_take(service, document)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT) as caught:
+        stub(service).ScaleRun(service_pb2.ScaleRunRequest(id=run.id, workers=workers))
+    assert "1 to 4 workers" in caught.value.details()
+
+
+@pytest.mark.parametrize("method", ["PauseRun", "ResumeRun", "ScaleRun"])
+def test_a_run_that_is_not_there_is_not_found(service: RunningService, method: str) -> None:
+    request = getattr(service_pb2, f"{method}Request")(id="r-9")
+    with refused(grpc.StatusCode.NOT_FOUND):
+        getattr(stub(service), method)(request)
 
 
 # --- runners ------------------------------------------------------------------------------------

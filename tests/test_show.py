@@ -115,3 +115,53 @@ def test_a_run_without_early_stopping_has_no_best_epoch(
     print_summary(ended())
     assert "best epoch" not in capsys.readouterr().out
     assert document(ended())["best_epoch"] is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"bitwise": True}, "bitwise         yes"),
+        (
+            {"bitwise": False, "not_bitwise_because": "worker-1 computes with other bits (exp)"},
+            "bitwise         no: worker-1 computes with other bits (exp)",
+        ),
+    ],
+)
+def test_the_summary_says_whether_a_result_is_bitwise(
+    fields: dict[str, object], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_summary(ended(**fields))
+    assert line in capsys.readouterr().out.splitlines()
+    assert document(ended(**fields))["bitwise"] == fields["bitwise"]
+    assert document(ended(**fields))["not_bitwise_because"] == fields.get("not_bitwise_because")
+
+
+def test_a_run_that_says_nothing_of_its_bits_shows_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_summary(ended())
+    assert "bitwise" not in capsys.readouterr().out
+    assert document(ended())["bitwise"] is None
+
+
+def test_skipped_steps_are_shown_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(ended())
+    assert "skipped" not in capsys.readouterr().out
+    print_summary(ended(skipped_steps=3))
+    assert "skipped steps   3" in capsys.readouterr().out.splitlines()
+    progress = run_pb2.Run(progress=run_pb2.Progress(skipped_steps=2))
+    assert document(progress)["skipped_steps"] == 2
+
+
+def test_the_faults_of_a_specification_are_shown_in_json() -> None:
+    fault = run_pb2.Fault(
+        target="server",
+        step=3,
+        point=run_pb2.FAULT_POINT_APPLIED,
+        action=run_pb2.FAULT_ACTION_KILL,
+    )
+    drill = run_pb2.Run(spec=run_pb2.RunSpec(faults=[fault]))
+    assert document(drill)["faults"] == [
+        {"target": "server", "step": 3, "point": "applied", "action": "kill"}
+    ]
+    assert document(ended())["faults"] == []

@@ -18,11 +18,13 @@ from layers.hyperparameters import Pair
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import SCHEDULES
 from trainer.spec.parse import check_against_data, parse
-from trainer.spec.run_spec import Train, Workers
+from trainer.spec.run_spec import Snapshots, Train, Workers
 from trainer.spec.violations import InvalidSpecError
+from trainer.spec.wire import to_document, to_message
 from trainer.update_rules import UPDATE_RULES, Descent, Momentum
 from trainer.v1 import run_pb2
 from workers.datasets import DATASETS
+from workers.faults import Action, Fault, Point
 
 LIMIT = 8
 ABSENT = object()
@@ -31,6 +33,7 @@ RULES = "adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd"
 LOSS_NAMES = ", ".join(sorted(LOSSES))
 LAYER_TYPES = ", ".join(sorted(LAYERS))
 NOISE = {"type": "noise", "shape": [8, 8, 1], "rows": 1437, "classes": 10}
+FAULT = {"target": "worker-1", "step": 3, "point": "answer", "action": "kill"}
 NOT_A_FIELD = "is not a field of a specification here; check its spelling"
 
 
@@ -314,6 +317,40 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         {"workers__vectors": "shm"},
         "workers.vectors: must be 'auto', 'memory' or 'frames', got 'shm'",
     ),
+    (
+        {"workers__fingerprint": "none"},
+        "workers.fingerprint: must be 'strict' or 'any', got 'none'",
+    ),
+    (
+        {"train__non_finite": "ignore"},
+        "train.non_finite: must be 'fail' or 'skip', got 'ignore'",
+    ),
+    # Snapshots.
+    ({"snapshots": {"every_steps": 0}}, "snapshots.every_steps: must be ≥ 1, got 0"),
+    ({"snapshots": {"every_seconds": 0}}, "snapshots.every_seconds: must be > 0, got 0"),
+    ({"snapshots": {"keep": 0}}, "snapshots.keep: must be ≥ 1, got 0"),
+    (
+        {"snapshots": {"location": "here"}},
+        "snapshots.location: must be an absolute path or an address such as s3://bucket/folder, "
+        "got 'here'",
+    ),
+    # Faults.
+    ({"faults": FAULT}, f"faults: must be a list, got {FAULT!r}"),
+    ({"faults": [FAULT] * 101}, "faults: must have at most 100 elements"),
+    ({"faults": [FAULT, FAULT | {"step": 0}]}, "faults[1].step: must be ≥ 1, got 0"),
+    (
+        {"faults": [FAULT | {"action": "explode"}]},
+        "faults[0].action: must be 'raise', 'kill', 'stop', 'delay' or 'poison', got 'explode'",
+    ),
+    (
+        {"faults": [FAULT | {"point": "applied"}]},
+        "faults[0].point: must be one of compute, answer here, got 'applied'",
+    ),
+    (
+        {"faults": [FAULT | {"target": "worker-2"}]},
+        "faults[0].target: the run has no worker-2; its workers are worker-0 to worker-1",
+    ),
+    ({"faults": [FAULT | {"attempts": 2}]}, f"faults[0].attempts: {NOT_A_FIELD}"),
 ]
 
 
@@ -429,6 +466,10 @@ def test_cross_entropy_is_refused_where_targets_are_vectors(
         {"train__schedule": {"type": "plateau", "patience": 0}},
         {"train__early_stopping": {"patience": 1}},
         {"workers__count": 4},
+        {"workers__fingerprint": "any", "train__non_finite": "skip"},
+        {"snapshots": {"every_steps": 10, "every_seconds": 1, "keep": 1, "location": "/snapshots"}},
+        {"snapshots": {"location": "s3://bucket/folder"}},
+        {"faults": [FAULT, FAULT | {"action": "delay", "seconds": 1, "every_attempt": True}]},
     ],
     ids=str,
 )
@@ -519,6 +560,36 @@ def test_a_block_and_its_message_have_the_same_fields(block: Any, oneof: Any, na
 def test_early_stopping_and_its_message_have_the_same_fields() -> None:
     names = {field.name for field in run_pb2.EarlyStopping.DESCRIPTOR.fields}
     assert names == {field.name for field in fields(EarlyStopping)}
+
+
+def test_a_fault_and_its_message_have_the_same_fields() -> None:
+    assert {field.name for field in run_pb2.Fault.DESCRIPTOR.fields} == {
+        field.name for field in fields(Fault)
+    }
+    assert enum_names(run_pb2.FaultPoint, "FAULT_POINT_") == set(get_args(Point))
+    assert enum_names(run_pb2.FaultAction, "FAULT_ACTION_") == set(get_args(Action))
+
+
+def test_snapshots_and_their_message_have_the_same_fields() -> None:
+    names = {field.name for field in run_pb2.Snapshots.DESCRIPTOR.fields}
+    assert names == set(Snapshots.model_fields)
+
+
+def test_faults_and_policies_survive_the_way_to_a_message_and_back(
+    document: dict[str, Any],
+) -> None:
+    faults = [FAULT, FAULT | {"target": "server", "point": "applying", "every_attempt": True}]
+    changes = {"faults": faults, "workers__fingerprint": "any", "train__non_finite": "skip"}
+    spec = parse(changed(document, **changes))
+    assert parse(to_document(to_message(spec))) == spec
+    assert spec.faults == [Fault(**fault) for fault in faults]  # type: ignore[arg-type]
+
+
+def test_every_policy_has_an_enum_value() -> None:
+    policies = get_args(Workers.model_fields["fingerprint"].annotation)
+    assert enum_names(run_pb2.FingerprintPolicy, "FINGERPRINT_POLICY_") == set(policies)
+    policies = get_args(Train.model_fields["non_finite"].annotation)
+    assert enum_names(run_pb2.NonFinite, "NON_FINITE_") == set(policies)
 
 
 def test_training_and_its_message_have_the_same_fields() -> None:

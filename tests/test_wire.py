@@ -138,16 +138,37 @@ def test_a_message_reads_like_the_document(document: dict[str, Any]) -> None:
         "schedule": {"type": "cosine", "floor": 0.1},
         "warmup_steps": 5,
         "early_stopping": {"patience": 3, "min_delta": 0.0},
+        "non_finite": "skip",
     }
+    document["workers"]["fingerprint"] = "any"
+    document["snapshots"] = {
+        "every_steps": 100,
+        "every_seconds": 30.0,
+        "keep": 3,
+        "location": "s3://bucket/folder",
+    }
+    document["faults"] = [
+        {
+            "target": "server",
+            "step": 3,
+            "point": "snapshot",
+            "action": "delay",
+            "seconds": 0.5,
+            "every_attempt": True,
+        }
+    ]
     assert to_document(to_message(parse(document))) == document
 
 
 def test_a_message_holds_the_defaults_too(document: dict[str, Any]) -> None:
-    train = to_document(to_message(parse(document)))["train"]
+    found = to_document(to_message(parse(document)))
+    assert found["snapshots"] == {"every_seconds": 60.0, "keep": 2}
+    train = found["train"]
     assert {name: train[name] for name in set(train) - set(document["train"])} == {
         "weight_decay": 0.0,
         "schedule": {"type": "constant"},
         "warmup_steps": 0,
+        "non_finite": "fail",
     }
 
 

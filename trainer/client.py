@@ -126,6 +126,24 @@ class Client:
         response: service_pb2.CancelRunResponse = self._call(self._stub.CancelRun, request)
         return response.run
 
+    def pause(self, run_id: str) -> run_pb2.Run:
+        """Have a run stop at a snapshot. Raises NotFoundError, EndedError."""
+        request = service_pb2.PauseRunRequest(id=run_id)
+        response: service_pb2.PauseRunResponse = self._call(self._stub.PauseRun, request)
+        return response.run
+
+    def resume(self, run_id: str) -> run_pb2.Run:
+        """Have a paused run go on. Raises NotFoundError, EndedError."""
+        request = service_pb2.ResumeRunRequest(id=run_id)
+        response: service_pb2.ResumeRunResponse = self._call(self._stub.ResumeRun, request)
+        return response.run
+
+    def scale(self, run_id: str, workers: int) -> run_pb2.Run:
+        """Give a run another number of workers. Raises NotFoundError, EndedError."""
+        request = service_pb2.ScaleRunRequest(id=run_id, workers=workers)
+        response: service_pb2.ScaleRunResponse = self._call(self._stub.ScaleRun, request)
+        return response.run
+
     def watch(self, run_id: str) -> Iterator[service_pb2.WatchRunResponse]:
         """A snapshot of the run, then every event, until the run has ended."""
         call = self._stub.WatchRun(service_pb2.WatchRunRequest(id=run_id))

@@ -106,6 +106,9 @@ def _states(states: Tally[int]) -> Metric:
 
 def _progress(runs: list[tuple[str, run_pb2.Run]]) -> Iterator[Metric]:
     steps = CounterMetricFamily("sumgrad_steps", "Steps applied by a run.", labels=["run"])
+    skipped = CounterMetricFamily(
+        "sumgrad_steps_skipped", "Steps that were not finite and not applied.", labels=["run"]
+    )
     samples = CounterMetricFamily("sumgrad_samples", "Training rows read.", labels=["run"])
     loss = GaugeMetricFamily("sumgrad_loss", "E_in over the epoch so far.", labels=["run"])
     metrics = {
@@ -115,14 +118,15 @@ def _progress(runs: list[tuple[str, run_pb2.Run]]) -> Iterator[Metric]:
     workers = GaugeMetricFamily("sumgrad_workers_alive", "Workers at work.", labels=["run"])
     for run_id, run in runs:
         progress = run.progress
-        steps.add_metric([run_id], progress.step)
+        steps.add_metric([run_id], progress.step - progress.skipped_steps)
+        skipped.add_metric([run_id], progress.skipped_steps)
         samples.add_metric([run_id], progress.samples)
         workers.add_metric([run_id], progress.workers)
         if progress.step:
             loss.add_metric([run_id], progress.e_in)
         if metric := progress.WhichOneof("metric"):
             metrics[metric].add_metric([run_id], getattr(progress, metric))
-    return iter((steps, samples, loss, *metrics.values(), workers))
+    return iter((steps, skipped, samples, loss, *metrics.values(), workers))
 
 
 def _histogram(times: list[tuple[str, runner_pb2.StepTimes]]) -> Metric:

@@ -10,8 +10,11 @@ import numpy as np
 
 from layers.arrays import Array
 from layers.context import Key, Workspace
+from layers.losses import TargetError
 from workers.channel import Link, ServerAddress, Vectors
-from workers.datasets import Dataset, Split
+from workers.datasets import Dataset, DatasetError, Split
+from workers.diagnosis import diagnose
+from workers.faults import NO_FAULTS, Drill, FaultPlan
 from workers.job import Job
 from workers.sampling import Rows
 from workers.tree import Node, cover
@@ -28,6 +31,10 @@ Batch = tuple[Array, Array]
 
 class ServerSilentError(RuntimeError):
     """The parameter server has not been heard of for SILENCE_SECONDS."""
+
+
+class RefusedError(RuntimeError):
+    """The parameter server does not want this worker; the message is its reason."""
 
 
 def chunks(rows: int) -> int:
@@ -69,13 +76,16 @@ class Worker:
         """The answer to a task, and how many rows of ``sums`` belong to it."""
         started = time.perf_counter()
         answer = work_pb2.Answer(round=task.round, begin=task.begin, end=task.end)
-        if task.WhichOneof("work") == "gradient":
-            vectors = self._gradient(task, answer)
-        else:
-            vectors = 0
-            for x, y in self._chunks(task):
-                scores, _ = self._network.forward(self._weights, x, workspace=self._workspace)
-                self._tally(answer, self._loss.forward(scores, y)[0], scores, y)
+        vectors = 0
+        match task.WhichOneof("work"):
+            case "gradient":
+                vectors = self._gradient(task, answer)
+            case "diagnosis":
+                self._diagnose(task, answer)
+            case _:
+                for x, y in self._chunks(task):
+                    scores, _ = self._network.forward(self._weights, x, workspace=self._workspace)
+                    self._tally(answer, self._loss.forward(scores, y)[0], scores, y)
         answer.compute_seconds = time.perf_counter() - started
         return answer, vectors
 
@@ -100,6 +110,15 @@ class Worker:
         for row, node in enumerate(nodes):
             sum_into(row, node)
         return len(nodes)
+
+    def _diagnose(self, task: work_pb2.Task, answer: work_pb2.Answer) -> None:
+        step = task.diagnosis.step
+        for shard, (x, y) in enumerate(self._shards(step, task.begin, task.end), task.begin):
+            if len(x) > 0:
+                key = (self._seed, step, shard)
+                problem = diagnose(self._network, self._loss, self._weights, x, y, key)
+                if problem is not None:
+                    answer.findings.add(shard=shard, problem=problem)
 
     def _shard_gradient(
         self, row: int, key: Key, x: Array, y: Array, answer: work_pb2.Answer
@@ -138,11 +157,19 @@ class Worker:
         return (x, x) if self._loss.unsupervised else (x, y)
 
 
-def work(job: Job, address: ServerAddress, name: str, vectors: Vectors = "auto") -> None:
+def work(
+    job: Job,
+    address: ServerAddress,
+    name: str,
+    vectors: Vectors = "auto",
+    faults: FaultPlan = NO_FAULTS,
+) -> None:
     """Join a server and compute its tasks until it says stop.
 
     Raises:
         DatasetError, TargetError: the data cannot be used here; the server is told.
+        InjectedFaultError: a drill asks for it; the server is told.
+        RefusedError: the server does not want this worker.
         ServerSilentError: the server is gone.
     """
     data = job.source.describe()
@@ -151,22 +178,39 @@ def work(job: Job, address: ServerAddress, name: str, vectors: Vectors = "auto")
         try:
             worker = Worker(job, job.source.load(), link.weights, link.sums)
             link.join()
-            _serve(worker, link)
-        except ServerSilentError:
+            # A replacement, such as worker-0.1, is drilled as the worker that it replaces.
+            _serve(worker, link, faults.drill(name.partition(".")[0]))
+        except (ServerSilentError, RefusedError):
             raise
         except Exception as error:
-            link.fail(f"{type(error).__name__}: {error}")
+            permanent = isinstance(error, (DatasetError, TargetError))
+            link.fail(f"{type(error).__name__}: {error}", permanent)
             raise
 
 
-def _serve(worker: Worker, link: Link) -> None:
+def _serve(worker: Worker, link: Link, drill: Drill) -> None:
     while True:
         message = link.receive(SILENCE_SECONDS)
         if message is None:
             raise ServerSilentError(f"no word from the server for {SILENCE_SECONDS:.0f} s")
         kind = message.WhichOneof("kind")
         if kind == "stop":
+            if message.stop.refused:
+                raise RefusedError(message.stop.refused)
             return
         if kind == "task":
-            link.answer(*worker.compute(message.task))
-            worker.gather_ahead(message.task)
+            task = message.task
+            if task.HasField("gradient"):
+                _answer_gradient(worker, link, drill, task)
+            else:
+                link.answer(*worker.compute(task))
+            worker.gather_ahead(task)
+
+
+def _answer_gradient(worker: Worker, link: Link, drill: Drill, task: work_pb2.Task) -> None:
+    step = task.gradient.step + 1
+    poisoned = drill.at("compute", step)
+    answer, vectors = worker.compute(task)
+    if drill.at("answer", step) or poisoned:
+        link.sums[0, 0] = math.nan
+    link.answer(answer, vectors)

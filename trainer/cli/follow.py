@@ -61,6 +61,17 @@ def _show(display: Display, event: run_pb2.Event) -> None:
             display.progress(event.progress)
         case "epoch":
             display.epoch(event.epoch)
+        case "scaled":
+            display.note(f"{event.scaled.workers} worker(s) wanted")
+        case "membership":
+            member = event.membership
+            reason = f": {member.reason}" if member.reason else ""
+            verb = "joined" if member.joined else "left"
+            display.note(f"{member.worker} {verb} at step {member.step}{reason}")
+        case "resumed":
+            display.note(f"resumed from the snapshot of step {event.resumed.step}")
+        case "restarted":
+            display.note(f"the parameter server is started again: {event.restarted.reason}")
         case "warning":
             display.note(f"warning: {event.warning.message}")
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from trainer.cli.follow import follow
 from trainer.cli.gradcheck import print_report, report_document
 from trainer.cli.show import document, print_json, print_summary, print_table, state_name
 from trainer.client import Client, ClientError, UnreachableError, read_spec
+from trainer.service import history
 from trainer.service.local_ray import RayError
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
@@ -187,10 +188,7 @@ def _watch(client: Client, run_id: str, json: bool) -> None:
 
 
 def _finish(ended: run_pb2.Run, json: bool) -> None:
-    if json:
-        print_json(document(ended))
-    else:
-        print_summary(ended)
+    _show(ended, json)
     raise typer.Exit(of_run(ended))
 
 
@@ -214,10 +212,7 @@ def show(run_id: RunId, json: Json = False, address: Address = None) -> None:
     """Show one run."""
     with Client(_checked(address)) as client:
         found = client.get(run_id)
-    if json:
-        print_json(document(found))
-    else:
-        print_summary(found)
+    _show(found, json)
 
 
 @app.command()
@@ -226,10 +221,7 @@ def cancel(run_id: RunId, json: Json = False, address: Address = None) -> None:
     with Client(_checked(address)) as client:
         client.cancel(run_id)
         ended = _wait(client, run_id)
-    if json:
-        print_json(document(ended))
-    else:
-        print_summary(ended)
+    _show(ended, json)
 
 
 @app.command()
@@ -280,11 +272,52 @@ def gradcheck(
     raise typer.Exit(ExitCode.OK if report.passed else ExitCode.CHECK_FAILED)
 
 
-def _wait(client: Client, run_id: str) -> run_pb2.Run:
-    """The run when it has ended."""
-    for _ in in_background(client.watch(run_id)):
-        pass
+@app.command()
+def pause(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Have a run take a snapshot and stop there, and wait until it has."""
+    with Client(_checked(address)) as client:
+        client.pause(run_id)
+        found = _wait(client, run_id, history.RESTING)
+    _show(found, json)
+
+
+@app.command()
+def resume(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Have a paused run go on from its last snapshot."""
+    with Client(_checked(address)) as client:
+        found = client.resume(run_id)
+    _show(found, json)
+
+
+@app.command()
+def scale(
+    run_id: RunId,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers the run shall have.")],
+    json: Json = False,
+    address: Address = None,
+) -> None:
+    """Give a run another number of workers, while it runs; its result stays the same."""
+    with Client(_checked(address)) as client:
+        found = client.scale(run_id, workers)
+    _show(found, json)
+
+
+def _wait(
+    client: Client, run_id: str, states: Collection[run_pb2.RunState] = history.ENDED
+) -> run_pb2.Run:
+    """The run when it is in one of the states, or has ended."""
+    for response in in_background(client.watch(run_id)):
+        state = response.snapshot.run.state or response.event.state_change.state
+        if state in states:
+            break
     return client.get(run_id)
+
+
+def _show(run: run_pb2.Run, json: bool) -> None:
+    if json:
+        print_json(document(run))
+    else:
+        print_summary(run)
 
 
 def _checked(address: str | None) -> str:

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
+from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2
 
 Document = dict[str, Any]
@@ -47,6 +48,10 @@ def document(run: run_pb2.Run) -> Document:
         "samples_per_second": figures.samples_per_second if figures else None,
         "best_epoch": result.best_epoch if result and result.HasField("best_epoch") else None,
         "stopped_early": result.stopped_early if result else None,
+        "skipped_steps": figures.skipped_steps if figures else 0,
+        "bitwise": result.bitwise if result and result.HasField("bitwise") else None,
+        "not_bitwise_because": result.not_bitwise_because or None if result else None,
+        "faults": to_document(run.spec).get("faults", []),
         "workers": figures.workers if figures else run.spec.workers.count,
         "attempt": run.attempt,
         "message": run.message or None,
@@ -85,6 +90,11 @@ def print_summary(run: run_pb2.Run) -> None:
     if found["best_epoch"] is not None:
         ending = " (stopped early)" if found["stopped_early"] else ""
         print(f"{'best epoch':<15} {found['best_epoch']} of {found['epochs']}{ending}")
+    if found["skipped_steps"]:
+        print(f"{'skipped steps':<15} {found['skipped_steps']}")
+    if found["bitwise"] is not None:
+        because = found["not_bitwise_because"]
+        print(f"{'bitwise':<15} {'yes' if found['bitwise'] else f'no: {because}'}")
     for warning in run.warnings:
         print(f"{'warning':<15} {warning}")
 

@@ -8,6 +8,7 @@ import ray
 
 from trainer.server.parameter_server import ParameterServer, TrainingPlan
 from workers.channel import ServerAddress, Vectors
+from workers.faults import FaultPlan
 from workers.job import Job
 from workers.worker import work
 
@@ -28,8 +29,10 @@ class _Server:
 class _Worker:
     """One worker."""
 
-    def work(self, job: Job, address: ServerAddress, name: str, vectors: Vectors) -> None:
-        work(job, address, name, vectors)
+    def work(
+        self, job: Job, address: ServerAddress, name: str, vectors: Vectors, faults: FaultPlan
+    ) -> None:
+        work(job, address, name, vectors, faults)
 
 
 ServerActor: Any = ray.remote(num_cpus=0, max_restarts=0, max_concurrency=2)(_Server)

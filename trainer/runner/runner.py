@@ -1,11 +1,12 @@
 """The runner: the driver of a run's Ray job.
 
-Makes the parameter server and the workers, watches them, passes the server's reports up to the
-service and the service's wishes down to the server.
+Makes the parameter server and the workers, replaces what dies, passes the server's reports up to
+the service and the service's wishes down to the server.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,21 @@ from typing import Any
 import ray
 import zmq
 
+from trainer.receipt import spec_digest
 from trainer.runner.actors import ServerActor, WorkerActor
+from trainer.runner.crew import Actor, Crew, SlotFailedError, Work
 from trainer.runner.service_link import ServiceLink
-from trainer.server.parameter_server import RUNNER, TrainingPlan
+from trainer.server.parameter_server import TrainingPlan
+from trainer.server.rounds import RUNNER
+from trainer.server.snapshot_keeper import SnapshotPlan
+from trainer.snapshots.snapshot import SnapshotError
+from trainer.snapshots.store import SnapshotStore
 from trainer.spec.parse import parse
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
-from trainer.v1 import runner_pb2
-from workers.channel import ServerAddress, connect
+from trainer.v1 import run_pb2, runner_pb2
+from workers.channel import connect
+from workers.faults import NO_FAULTS, FaultPlan
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -31,12 +39,11 @@ START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 """A parameter server that was told to stop has this long to say that it did."""
 
-LAST = ("finished", "failed", "cancelled")
+RESTARTS = 3
+"""A parameter server that dies this often in a row without a step in between fails the run."""
+
+LAST = ("finished", "failed", "cancelled", "paused")
 """The reports that end an attempt."""
-
-
-Work = Any
-"""A ray.ObjectRef: what an actor is doing."""
 
 
 class Runner:
@@ -44,9 +51,12 @@ class Runner:
 
     def __init__(self, link: ServiceLink) -> None:
         self._link = link
-        self._workers: dict[Work, str] = {}
-        self._ended = False
+        self._ended = self._succeeded = False
         self._cancelled: float | None = None
+        self._pausing = False
+        self._furthest = 0
+        self._deaths = 0
+        self._drill = NO_FAULTS.drill(RUNNER)
 
     def run(self) -> None:
         """Take the run, see it through, report its outcome.
@@ -56,73 +66,123 @@ class Runner:
         """
         assignment = self._link.take()
         spec = parse(to_document(assignment.spec))
+        journal = Path(assignment.directory) / "faults.jsonl"
+        faults = FaultPlan(tuple(spec.faults), self._link.attempt, journal)
+        self._drill = faults.drill(RUNNER)
         ray.init(log_to_driver=False)
         try:
-            server = ServerActor.remote(_plan(spec, assignment))
-            address = ray.get(server.address.remote(), timeout=START_SECONDS)
-            self._start_workers(spec, address, assignment.worker_cpus)
-            self._follow(server.train.remote(), address)
+            while not self._ended:
+                self._serve(spec, assignment, faults)
         except (ray.exceptions.RayError, TimeoutError) as error:
             self._fail(f"the parameter server did not start: {_reason(error)}")
         finally:
             ray.shutdown()
         self._link.flush()
+        # Not before the outcome is stored: a run whose success nobody knows is resumed.
+        if self._succeeded:
+            _delete_snapshots(_snapshots(spec, assignment.directory))
 
-    def _start_workers(self, spec: RunSpec, address: ServerAddress, cpus: float) -> None:
-        for i in range(spec.workers.count):
-            name = f"worker-{i}"
-            actor = WorkerActor.options(num_cpus=cpus).remote()
-            work = actor.work.remote(spec.job(), address, name, spec.workers.vectors)
-            self._workers[work] = name
+    def _serve(
+        self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan
+    ) -> None:
+        """From the start of a parameter server to the end of the attempt, or its death."""
+        server = ServerActor.remote(_plan(spec, assignment, faults))
+        address = ray.get(server.address.remote(), timeout=START_SECONDS)
 
-    def _follow(self, training: Work, address: ServerAddress) -> None:
-        """Pass reports up and wishes down until it is known how the run ended."""
+        def start(name: str) -> tuple[Actor, Work]:
+            actor = WorkerActor.options(num_cpus=assignment.worker_cpus).remote()
+            return actor, actor.work.remote(spec.job(), address, name, spec.workers.vectors, faults)
+
+        crew = Crew(start)
         socket = connect(address, RUNNER, address.local)
         try:
+            crew.resize(assignment.workers)
             # From its first word on, the server knows where reports go.
             socket.send(runner_pb2.Command().SerializeToString())
-            while not self._ended:
-                self._collect(socket)
-                self._exchange(socket)
-                self._watch(socket, training)
+            self._follow(socket, server.train.remote(), crew)
+        except SlotFailedError as error:
+            self._fail(str(error))
         finally:
             socket.close(linger=0)
+            for member in crew.members.values():
+                ray.kill(member.actor)
+            ray.kill(server)
 
-    def _collect(self, socket: zmq.Socket[bytes]) -> None:
+    def _follow(self, socket: zmq.Socket[bytes], training: Work, crew: Crew) -> None:
+        """Pass reports up and wishes down until the attempt or the server has ended."""
+        while not self._ended:
+            self._collect(socket, crew)
+            self._exchange(socket, crew)
+            self._watch_workers(socket, crew)
+            if ray.wait([training], timeout=0)[0] and not self._ended:
+                # Its last report may still be on its way if it ended in good order.
+                self._collect(socket, crew)
+                self._server_died(_outcome(training))
+                return
+
+    def _collect(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
         """Take the server's reports for SEND_SECONDS, or until the last one."""
         deadline = time.monotonic() + SEND_SECONDS
         while (left := deadline - time.monotonic()) > 0 and socket.poll(int(left * 1000) + 1):
             report = runner_pb2.RunReport.FromString(socket.recv())
+            kind = report.WhichOneof("kind")
+            if kind == "expel":
+                report = self._expel(report.expel, crew)
+            if kind == "membership" and report.membership.joined:
+                crew.contributed(report.membership.worker)
+            if kind == "progress" and report.progress.step > self._furthest:
+                self._furthest, self._deaths = report.progress.step, 0
             self._link.add(report)
-            if report.WhichOneof("kind") in LAST:
-                self._ended = True
+            if kind == "progress":
+                self._drill.at("progress", report.progress.step)
+            if kind in LAST:
+                self._ended, self._succeeded = True, kind == "finished"
                 return
 
-    def _exchange(self, socket: zmq.Socket[bytes]) -> None:
-        """Send reports to the service; have the server stop if the service says so."""
-        if self._link.send() and self._cancelled is None:
-            self._cancelled = time.monotonic()
-            command = runner_pb2.Command(cancel=runner_pb2.Cancel())
-            socket.send(command.SerializeToString())
+    def _expel(self, expel: runner_pb2.ExpelWorker, crew: Crew) -> runner_pb2.RunReport:
+        """End a worker's actor; what is reported of it. Its slot is filled when it is gone."""
+        actor = crew.actor(expel.worker)
+        if actor is not None:
+            ray.kill(actor)
+        return runner_pb2.RunReport(warning=run_pb2.Warning(message=expel.reason))
+
+    def _exchange(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
+        """Send reports to the service; do what it wishes."""
+        wishes = self._link.send()
+        if wishes is not None and not self._ended:
+            if wishes.cancel and self._cancelled is None:
+                self._cancelled = time.monotonic()
+                _command(socket, cancel=runner_pb2.Cancel())
+            if wishes.pause and not self._pausing:
+                self._pausing = True
+                _command(socket, pause=runner_pb2.Pause())
+            for worker in crew.resize(wishes.workers) if wishes.workers else ():
+                _command(socket, worker_retired=runner_pb2.WorkerRetired(worker=worker))
         if self._cancelled is not None and time.monotonic() - self._cancelled > STOP_SECONDS:
             self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
 
-    def _watch(self, socket: zmq.Socket[bytes], training: Work) -> None:
-        """Notice actors that have ended."""
-        watched = [training, *self._workers]
-        done, _ = ray.wait(watched, num_returns=len(watched), timeout=0)
+    def _watch_workers(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
+        """Tell the server of workers that have ended, and have them replaced."""
+        watched = list(crew.members)
+        done = ray.wait(watched, num_returns=len(watched), timeout=0)[0] if watched else []
         for work in done:
             reason = _outcome(work)
-            if work == training:
-                # Its last report may still be on its way if it ended in good order.
-                self._collect(socket)
-                self._fail(f"the parameter server died: {reason}")
-                continue
-            lost = runner_pb2.WorkerLost(worker=self._workers.pop(work))
-            socket.send(runner_pb2.Command(worker_lost=lost).SerializeToString())
-            if not self._workers:
-                self._collect(socket)
-                self._fail(f"all workers are gone; the last one: {reason}")
+            lost = runner_pb2.WorkerLost(worker=crew.members[work].name, reason=reason)
+            _command(socket, worker_lost=lost)
+            crew.ended(work, reason)
+
+    def _server_died(self, reason: str) -> None:
+        """Have another one started, from the last snapshot, unless that goes on for ever."""
+        if self._ended:
+            return
+        self._deaths += 1
+        self._pausing = False
+        if self._deaths >= RESTARTS:
+            self._fail(f"the parameter server died {self._deaths} times in a row: {reason}")
+        elif self._cancelled is not None:
+            self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
+        else:
+            self._link.add(runner_pb2.RunReport(restarted=run_pb2.Restarted(reason=reason)))
 
     def _fail(self, message: str) -> None:
         self._end(runner_pb2.RunReport(failed=runner_pb2.Failed(message=message)))
@@ -132,6 +192,18 @@ class Runner:
         if not self._ended:
             self._ended = True
             self._link.add(report)
+
+
+def _delete_snapshots(plan: SnapshotPlan) -> None:
+    """The weights file is the result; snapshots that stay behind are only in the way."""
+    try:
+        SnapshotStore(plan.location, plan.keep).delete_all()
+    except SnapshotError as error:
+        print(error, file=sys.stderr)
+
+
+def _command(socket: zmq.Socket[bytes], **kind: Any) -> None:
+    socket.send(runner_pb2.Command(**kind).SerializeToString())
 
 
 def _outcome(work: Work) -> str:
@@ -149,16 +221,35 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
+def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan) -> TrainingPlan:
+    directory = Path(assignment.directory)
     return TrainingPlan(
         job=spec.job(),
         descent=spec.descent,
         epochs=spec.train.epochs,
         steps=spec.train.steps,
-        workers=spec.workers.count,
-        weights_path=Path(assignment.directory) / "weights.safetensors",
+        workers=assignment.workers,
+        weights_path=directory / "weights.safetensors",
         metadata={"name": spec.name},
         schedule=spec.train.schedule,
         warmup_steps=spec.train.warmup_steps,
         early_stopping=spec.train.early_stopping,
+        non_finite=spec.train.non_finite,
+        fingerprint=spec.workers.fingerprint,
+        faults=faults,
+        snapshots=_snapshots(spec, assignment.directory),
+    )
+
+
+def _snapshots(spec: RunSpec, directory: str) -> SnapshotPlan:
+    """Below a location that runs share, each has a folder that is named as its own folder is."""
+    chosen, path = spec.snapshots, Path(directory)
+    shared = chosen.location
+    location = str(path / "snapshots") if shared is None else f"{shared.rstrip('/')}/{path.name}"
+    return SnapshotPlan(
+        location=location,
+        spec=spec_digest(spec.document()),
+        keep=chosen.keep,
+        every_steps=chosen.every_steps,
+        every_seconds=chosen.every_seconds,
     )

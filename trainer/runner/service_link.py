@@ -35,6 +35,11 @@ class ServiceLink:
         self._number = 0
         self._reached = time.monotonic()
 
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt at the run, counted from 1."""
+        return int(self._who["attempt"])
+
     def take(self) -> runner_pb2.TakeRunResponse:
         """What to do."""
         request = runner_pb2.TakeRunRequest(**self._who)
@@ -46,8 +51,8 @@ class ServiceLink:
         report.number = self._number
         self._waiting.append(report)
 
-    def send(self) -> bool:
-        """Send what is in line; True if the service wants the run to stop.
+    def send(self) -> runner_pb2.ReportResponse | None:
+        """Send what is in line; what the service wishes, or None if it did not answer.
 
         Raises:
             ServiceGoneError: it has not answered for GONE_SECONDS, or refuses this runner.
@@ -60,10 +65,10 @@ class ServiceLink:
                 raise ServiceGoneError("another attempt has taken over") from None
             if time.monotonic() - self._reached > GONE_SECONDS:
                 raise ServiceGoneError(f"no answer for {GONE_SECONDS:.0f} s") from None
-            return False
+            return None
         self._reached = time.monotonic()
         self._waiting.clear()
-        return bool(response.cancel)
+        return response
 
     def flush(self) -> None:
         """Send until everything is acknowledged.

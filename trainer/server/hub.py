@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import secrets
 from collections.abc import Sequence
 from types import TracebackType
@@ -13,6 +15,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from layers.arrays import Array
 from workers.channel import (
     LINGER_MS,
+    ProcessGoneError,
     ServerAddress,
     SharedMemoryError,
     SharedVectors,
@@ -43,6 +46,8 @@ class Hub:
         # weights that each of the others has.
         self._sums: dict[str, SharedVectors] = {}
         self._versions: dict[str, int] = {}
+        # A descriptor of each process on this host, readable when it has ended.
+        self._processes: dict[str, int] = {}
 
         server_public, server_secret = zmq.curve_keypair()
         peer_public, peer_secret = zmq.curve_keypair()
@@ -57,6 +62,8 @@ class Hub:
         self._socket.sndhwm = self._socket.rcvhwm = 0
         # A worker that comes back under its name replaces its dead connection.
         self._socket.router_handover = True
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
         local = f"ipc://@sumgrad-{secrets.token_hex(16)}"
         self._socket.bind(local)
         port = self._socket.bind_to_random_port(f"tcp://{host}")
@@ -75,23 +82,39 @@ class Hub:
         self._version += 1
 
     def receive(self, timeout: float) -> tuple[str, bytes, list[zmq.Frame]] | None:
-        """Sender, message and vectors of the next message, or None after ``timeout`` seconds."""
-        if not self._socket.poll(int(timeout * 1000)):
+        """Sender, message and vectors of the next message.
+
+        None after ``timeout`` seconds, or as soon as there is no message but a worker is dead.
+        """
+        ready = self._poller.poll(math.ceil(timeout * 1000))
+        if not any(source is self._socket for source, _ in ready):
             return None
         sender, head, *frames = self._socket.recv_multipart(copy=False)
         return sender.bytes.decode(), head.bytes, frames
+
+    def dead(self) -> list[str]:
+        """Admitted workers on this host whose processes have ended."""
+        ready = {source for source, _ in self._poller.poll(0)}
+        return [worker for worker, process in self._processes.items() if process in ready]
 
     def admit(self, worker: str, join: work_pb2.Join) -> None:
         """Note where a worker's gradients will lie.
 
         Raises:
+            ProcessGoneError: it is not there any more.
             SharedMemoryError: it announced memory that cannot be mapped.
         """
         self.forget(worker)
         if join.HasField("memory"):
             if join.memory.columns != len(self.weights):
                 raise SharedMemoryError(f"{worker} has a network of another size")
-            self._sums[worker] = SharedVectors.attach(join.memory)
+            # First, so that memory that is found then shows that the process is the right one.
+            self._watch(worker, join.memory.process)
+            try:
+                self._sums[worker] = SharedVectors.attach(join.memory)
+            except SharedMemoryError:
+                self.forget(worker)
+                raise
         else:
             self._versions[worker] = -1
 
@@ -101,6 +124,18 @@ class Hub:
         memory = self._sums.pop(worker, None)
         if memory is not None:
             memory.close()
+        process = self._processes.pop(worker, None)
+        if process is not None:
+            self._poller.unregister(process)
+            os.close(process)
+
+    def _watch(self, worker: str, process: int) -> None:
+        try:
+            descriptor = os.pidfd_open(process)
+        except ProcessLookupError:
+            raise ProcessGoneError(f"there is no process {process}") from None
+        self._processes[worker] = descriptor
+        self._poller.register(descriptor, zmq.POLLIN)
 
     def vectors(self, worker: str, count: int, frames: Sequence[zmq.Frame]) -> list[Array]:
         """The gradients of an answer: ``count`` writable vectors."""

@@ -1,6 +1,6 @@
-"""The parameter server: holds W and b, gives out work, averages what comes back, updates.
+"""The parameter server: holds W and b, averages what workers compute, updates.
 
-Knows no Ray. One thread runs ``train``; workers and the runner speak to it through the hub.
+Knows no Ray. One thread runs ``train``; the rounds are what speaks to workers and runner.
 """
 
 from __future__ import annotations
@@ -10,58 +10,35 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import zmq
 
-from layers.arrays import Array
 from trainer.early_stopping import EarlyStopping, best_epoch
 from trainer.schedules import Constant, Moment, Schedule, warmup
-from trainer.server.dispatch import (
-    Accept,
-    Answered,
-    Assign,
-    Dispatch,
-    Event,
-    Range,
-    RoundBegan,
-    RoundComplete,
-    WorkerJoined,
-    WorkerLost,
-)
 from trainer.server.hub import Hub
 from trainer.server.reduction import Reduction
-from trainer.server.round_answers import RoundAnswers, Tally
+from trainer.server.round_answers import Tally, first_problem
+from trainer.server.rounds import FingerprintPolicy, Rounds, RunCancelledError, RunFailedError
+from trainer.server.snapshot_keeper import SnapshotKeeper, SnapshotPlan
 from trainer.server.step_times import StepTimes
+from trainer.server.training_state import Best, TrainingState
 from trainer.server.weights import digest, write_weights
+from trainer.snapshots.snapshot import SnapshotError
 from trainer.update_rules import Descent
 from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import ProcessGoneError, ServerAddress, SharedMemoryError
+from workers.channel import ServerAddress
+from workers.faults import NO_FAULTS, FaultPlan
 from workers.job import Job
-from workers.tree import cover
 from workers.v1 import work_pb2
 from workers.worker import chunks
-
-RUNNER = "runner"
-"""The name under which the runner connects; workers have other names."""
-
-PING_SECONDS = 5.0
-ANSWER_SECONDS = 600.0
-"""A run in which no worker says anything for this long has failed."""
-
-JOIN_SECONDS = 10.0
-"""Training begins without the workers that are later than the first one by this much."""
 
 PROGRESS_SECONDS = 0.25
 """Progress is reported at most this often."""
 
 
-class RunFailedError(RuntimeError):
-    """The run cannot go on; the message is for its user."""
-
-
-class RunCancelledError(Exception):
-    """The runner asked to stop."""
+class RunPausedError(Exception):
+    """The runner asked for a pause, and there is a snapshot of this step."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +54,10 @@ class TrainingPlan:
         schedule, warmup_steps: what scales the learning rate.
         early_stopping: the run ends with the weights of its best epoch, and then maybe before
             its length; None keeps the last weights.
+        non_finite: what becomes of a step whose loss or gradient is not finite.
+        fingerprint: what becomes of a worker that computes with other bits.
+        faults: what goes wrong on purpose.
+        snapshots: from what an interrupted run goes on; None keeps nothing.
     """
 
     job: Job
@@ -89,15 +70,10 @@ class TrainingPlan:
     schedule: Schedule = field(default_factory=Constant)
     warmup_steps: int = 0
     early_stopping: EarlyStopping | None = None
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best epoch so far: its number, its figures and a copy of its weights."""
-
-    epoch: int
-    held_out: Tally
-    weights: Array
+    non_finite: Literal["fail", "skip"] = "fail"
+    fingerprint: FingerprintPolicy = "strict"
+    faults: FaultPlan = NO_FAULTS
+    snapshots: SnapshotPlan | None = None
 
 
 class ParameterServer:
@@ -105,9 +81,16 @@ class ParameterServer:
 
     Args:
         host: the address that workers on other hosts reach.
+        clock: seconds, never going back; what late and silent workers and the age of snapshots
+            are measured by.
     """
 
-    def __init__(self, plan: TrainingPlan, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        host: str = "127.0.0.1",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._plan = plan
         self._data = plan.job.source.describe()
         self._network = plan.job.network(self._data)
@@ -119,16 +102,13 @@ class ParameterServer:
         self._hub = Hub(size, host)
         self._hub.weights[:] = self._network.init(plan.job.seed)
         self._hub.publish()
-        self._state = plan.descent.rule.init(size)
+        self._state = TrainingState(self._hub.weights, plan.descent.rule.init(size))
+        self._rounds = Rounds(self._hub, plan.workers, plan.fingerprint, clock)
         self._reduction = Reduction(size)
-        self._dispatch = Dispatch()
+        self._clock = clock
         self._times = StepTimes()
-        self._task = work_pb2.Task()
-        self._round = RoundAnswers()
-        self._held_out: tuple[float, ...] = ()
-        self._best: Best | None = None
-        self._samples = 0
-        self._training_seconds = 0.0
+        self._drill = plan.faults.drill("server")
+        self._keeper: SnapshotKeeper | None = None
 
     @property
     def address(self) -> ServerAddress:
@@ -136,69 +116,107 @@ class ParameterServer:
 
     def train(self) -> None:
         """Train to the end; the runner gets every report, the last of which tells the outcome."""
+        report = self._rounds.report
         try:
             result = self._train()
-            self._report(runner_pb2.RunReport(finished=result))
+            report(runner_pb2.RunReport(finished=result))
         except RunCancelledError:
-            self._report(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
-        except RunFailedError as error:
-            self._report(runner_pb2.RunReport(failed=runner_pb2.Failed(message=str(error))))
+            report(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
+        except RunPausedError:
+            report(runner_pb2.RunReport(paused=runner_pb2.Paused(step=self._state.step)))
+        except (RunFailedError, SnapshotError) as error:
+            report(runner_pb2.RunReport(failed=runner_pb2.Failed(message=str(error))))
         finally:
-            stop = work_pb2.ServerMessage(stop=work_pb2.Stop()).SerializeToString()
-            for worker in self._dispatch.assigned:
-                self._hub.send(worker, stop)
+            self._rounds.stop()
             self._hub.close()
             self._reduction.close()
+            if self._keeper is not None:
+                self._keeper.close()
 
     def _train(self) -> run_pb2.Result:
-        self._gather()
-        step, epoch_tally, reported = 0, Tally(), -math.inf
-        held_out = Tally()
-        while step < self._steps:
-            self._step(step, epoch_tally)
-            step += 1
-            epoch_ends = step % self._sampling.steps_per_epoch == 0 or step == self._steps
-            if step == self._steps or time.monotonic() - reported > PROGRESS_SECONDS:
+        self._rounds.gather()
+        self._restore()
+        state, reported, held_out = self._state, -math.inf, Tally()
+        while not self._is_over():
+            self._pause_if_asked()
+            self._step()
+            state.step += 1
+            self._rounds.step = state.step
+            if state.step == self._steps or time.monotonic() - reported > PROGRESS_SECONDS:
                 reported = time.monotonic()
-                self._report_progress(step, epoch_tally)
-            if epoch_ends:
+                self._report_progress()
+            if state.step % self._sampling.steps_per_epoch == 0 or state.step == self._steps:
                 held_out = self._evaluate(work_pb2.SPLIT_TEST)
-                self._held_out += (held_out.mean,)
+                state.held_out += (held_out.mean,)
                 self._keep_best(held_out)
-                self._report_epoch(step, epoch_tally, held_out)
-                epoch_tally = Tally()
-                if self._is_over():
-                    break
-        return self._finish(step, held_out)
+                self._report_epoch(held_out)
+                state.epoch = Tally()
+            if self._keeper is not None and not self._is_over():
+                self._keeper.take(state, self._rounds.other_bits)
+        return self._finish(held_out)
 
-    def _step(self, step: int, tally: Tally) -> None:
+    def _restore(self) -> None:
+        """Go on from the run's last snapshot.
+
+        Raises:
+            SnapshotError: nobody knows whether there is one.
+        """
+        plan = self._plan.snapshots
+        if plan is None:
+            return
+        self._keeper = SnapshotKeeper(plan, self._drill, self._clock, self._rounds.report)
+        other_bits = self._keeper.restore(self._state)
+        if other_bits is not None:
+            self._rounds.other_bits = other_bits | self._rounds.other_bits
+            self._rounds.step = self._state.step
+            self._hub.publish()
+
+    def _pause_if_asked(self) -> None:
+        if not self._rounds.pausing:
+            return
+        if self._keeper is None:
+            raise RunFailedError("the run keeps no snapshots, so it cannot be paused")
+        self._keeper.take_last(self._state, self._rounds.other_bits)
+        raise RunPausedError
+
+    def _is_over(self) -> bool:
+        """Never so of a snapshot: what is left then is done again from the one before."""
+        stopping = self._plan.early_stopping
+        return self._state.step == self._steps or (
+            stopping is not None and stopping.is_over(self._state.held_out)
+        )
+
+    def _step(self) -> None:
         """One mini-batch: gather the shards' gradients, average, update, publish."""
+        state, step = self._state, self._state.step
         started = time.perf_counter()
-        answers = self._run_round(
+        answers = self._rounds.run(
             work_pb2.Task(gradient=work_pb2.Gradient(step=step)), self._sampling.shards
         )
         answered = time.perf_counter()
         total = self._reduction.total(answers.nodes, answers.sums, self._sampling.shards)
+        self._drill.at("gathered", step + 1)
         if total is None or not math.isfinite(answers.loss):
-            raise RunFailedError(
-                f"step {step + 1}: the gradient or loss is NaN or infinite, so it was not "
-                "applied; try a smaller learning rate, and check the data for extreme values"
-            )
+            self._reject(step)
+            state.training_seconds += time.perf_counter() - started
+            return
         reduced = time.perf_counter()
         self._reduction.apply(
             self._plan.descent,
             self._hub.weights,
             total,
             answers.rows,
-            self._state,
+            state.rule,
             self._learning_rate(step),
             step + 1,
+            self._drill.hook("applying", step + 1),
         )
         self._hub.publish()
+        self._drill.at("applied", step + 1)
         updated = time.perf_counter()
-        tally.add(answers)
-        self._samples += answers.rows
-        self._training_seconds += updated - started
+        state.epoch.add(answers)
+        state.samples += answers.rows
+        state.training_seconds += updated - started
         self._times.observe(
             compute=answers.compute_seconds,
             channel=max(0.0, answered - started - answers.compute_seconds),
@@ -206,23 +224,36 @@ class ParameterServer:
             update=updated - reduced,
         )
 
+    def _reject(self, step: int) -> None:
+        """Fail or skip a step that is not finite; what is wrong is looked for if it is told."""
+        self._state.skipped_steps += 1
+        skipped = self._state.skipped_steps
+        fails = self._plan.non_finite == "fail"
+        # The first, the second, the fourth, the eighth, ...
+        if not fails and skipped & (skipped - 1):
+            return
+        task = work_pb2.Task(diagnosis=work_pb2.Diagnosis(step=step))
+        problem = first_problem(self._rounds.run(task, self._sampling.shards).findings)
+        told = f"step {step + 1}: {problem}, so it was not applied"
+        if fails:
+            raise RunFailedError(
+                f"{told}; try a smaller learning rate, and check the data for extreme values"
+            )
+        self._rounds.warn(f"{told} (skipped steps so far: {skipped})")
+
     def _learning_rate(self, step: int) -> float:
-        moment = Moment(step, self._steps, self._sampling.steps_per_epoch, self._held_out)
+        moment = Moment(step, self._steps, self._sampling.steps_per_epoch, self._state.held_out)
         scale = self._plan.schedule.scale(moment) * warmup(step, self._plan.warmup_steps)
         return self._plan.descent.rule.learning_rate * scale
 
     def _keep_best(self, held_out: Tally) -> None:
         """Copy the weights of the epoch just over if the run may end with them."""
-        epoch = len(self._held_out)
-        if self._plan.early_stopping is not None and best_epoch(self._held_out) == epoch:
-            current = self._hub.weights
-            weights = np.empty_like(current) if self._best is None else self._best.weights
-            weights[:] = current
-            self._best = Best(epoch, held_out, weights)
-
-    def _is_over(self) -> bool:
-        early_stopping = self._plan.early_stopping
-        return early_stopping is not None and early_stopping.is_over(self._held_out)
+        state = self._state
+        epoch = len(state.held_out)
+        if self._plan.early_stopping is not None and best_epoch(state.held_out) == epoch:
+            weights = np.empty_like(state.weights) if state.best is None else state.best.weights
+            weights[:] = state.weights
+            state.best = Best(epoch, held_out, weights)
 
     def _evaluate(self, split: work_pb2.Split) -> Tally:
         """Loss and metric over a whole split, computed by the workers."""
@@ -230,14 +261,15 @@ class ParameterServer:
         rows = self._data.train_rows if train else self._data.test_rows
         task = work_pb2.Task(evaluation=work_pb2.Evaluation(split=split))
         tally = Tally()
-        tally.add(self._run_round(task, chunks(rows)))
+        tally.add(self._rounds.run(task, chunks(rows)))
         return tally
 
-    def _finish(self, step: int, held_out: Tally) -> run_pb2.Result:
-        best = self._best
+    def _finish(self, held_out: Tally) -> run_pb2.Result:
+        state = self._state
+        best = state.best
         if best is not None:
             held_out = best.held_out
-            self._hub.weights[:] = best.weights
+            state.weights[:] = best.weights
             self._hub.publish()
         if not np.isfinite(self._hub.weights).all():
             raise RunFailedError(
@@ -254,159 +286,51 @@ class ParameterServer:
                 f"the weights cannot be written to {path}: {error.strerror}"
             ) from None
         return run_pb2.Result(
-            steps=step,
-            epochs=len(self._held_out),
+            steps=state.step,
+            epochs=len(state.held_out),
             e_in=in_sample.mean,
             e_out=held_out.mean,
             **held_out.figures(self._plan.job.loss.metric),
             weights_digest=weights_digest,
             weights_path=str(path),
-            samples_per_second=self._samples / self._training_seconds,
-            workers=len(self._dispatch.assigned),
+            samples_per_second=state.samples / state.training_seconds,
+            workers=self._rounds.workers,
             best_epoch=None if best is None else best.epoch,
-            stopped_early=step < self._steps,
+            stopped_early=state.step < self._steps,
+            bitwise=not self._rounds.other_bits,
+            not_bitwise_because="; ".join(self._rounds.other_bits.values()),
+            skipped_steps=state.skipped_steps,
         )
-
-    # One round: instructions of the state machine become messages, messages become events.
-
-    def _run_round(self, task: work_pb2.Task, units: int) -> RoundAnswers:
-        self._task, self._round = task, RoundAnswers()
-        task.round = self._dispatch.round + 1
-        complete = self._handle(RoundBegan(task.round, units))
-        while not complete:
-            complete = self._take(*self._next_message())
-        return self._round
-
-    def _gather(self) -> None:
-        """Wait for the runner, so that no report is lost, and for the workers.
-
-        A worker that is much later than the first one joins when it comes.
-        """
-        spoken: set[str] = set()
-        messages = []
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while RUNNER not in spoken or len(spoken) <= self._plan.workers:
-            message = self._hub.receive(max(0.0, deadline - time.monotonic()))
-            if message is None:
-                break
-            if not spoken - {RUNNER} and message[0] != RUNNER:
-                deadline = time.monotonic() + JOIN_SECONDS
-            spoken.add(message[0])
-            messages.append(message)
-        for message in messages:
-            self._take(*message)
-        while not self._dispatch.assigned:
-            self._take(*self._next_message())
-
-    def _next_message(self) -> tuple[str, bytes, list[zmq.Frame]]:
-        """Wait for a message of anybody, with a ping to the workers now and then."""
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while time.monotonic() < deadline:
-            message = self._hub.receive(PING_SECONDS)
-            if message is not None:
-                return message
-            self._ping()
-        raise RunFailedError(
-            f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
-        )
-
-    def _take(self, sender: str, message: bytes, frames: list[zmq.Frame]) -> bool:
-        """Act on one message; True when the round is complete."""
-        if sender == RUNNER:
-            return self._obey(runner_pb2.Command.FromString(message))
-        content = work_pb2.WorkerMessage.FromString(message)
-        kind = content.WhichOneof("kind")
-        if kind == "failure":
-            raise RunFailedError(f"{sender} failed: {content.failure.message}")
-        if kind == "join":
-            try:
-                self._hub.admit(sender, content.join)
-            except ProcessGoneError:
-                return False  # it died since; the runner will say so
-            except SharedMemoryError as error:
-                raise RunFailedError(f"{sender} cannot share memory: {error}") from None
-            return self._handle(WorkerJoined(sender))
-        answer = content.answer
-        event = Answered(sender, answer.round, Range(answer.begin, answer.end))
-        return self._handle(event, lambda: self._accept(sender, answer, frames))
-
-    def _obey(self, command: runner_pb2.Command) -> bool:
-        if command.HasField("cancel"):
-            raise RunCancelledError
-        if not command.HasField("worker_lost"):
-            return False
-        worker = command.worker_lost.worker
-        complete = self._handle(WorkerLost(worker))
-        self._hub.forget(worker)
-        return complete
-
-    def _handle(self, event: Event, accept: Callable[[], None] | None = None) -> bool:
-        complete = False
-        for instruction in self._dispatch.handle(event):
-            match instruction:
-                case Accept():
-                    assert accept is not None
-                    accept()
-                case Assign(worker, piece):
-                    self._keep_sums_of(worker)
-                    self._task.begin, self._task.end = piece.begin, piece.end
-                    self._hub.assign(worker, self._task)
-                case RoundComplete():
-                    complete = True
-        return complete
-
-    def _accept(self, worker: str, answer: work_pb2.Answer, frames: list[zmq.Frame]) -> None:
-        answers = self._round
-        if self._task.HasField("gradient"):
-            nodes = cover(answer.begin, answer.end)
-            answers.nodes += nodes
-            answers.sums += self._hub.vectors(worker, len(nodes), frames)
-            answers.holders += [worker] * len(nodes)
-        answers.losses += answer.losses
-        answers.metric += answer.metric
-        answers.rows += answer.rows
-        answers.compute_seconds = max(answers.compute_seconds, answer.compute_seconds)
-
-    def _keep_sums_of(self, worker: str) -> None:
-        """A worker's second range in a round overwrites its memory: copy what it holds."""
-        for i, holder in enumerate(self._round.holders):
-            if holder == worker:
-                self._round.sums[i] = self._round.sums[i].copy()
-
-    def _ping(self) -> None:
-        ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
-        for worker in self._dispatch.assigned:
-            self._hub.send(worker, ping)
 
     # Reports.
 
-    def _report(self, report: runner_pb2.RunReport) -> None:
-        self._hub.send(RUNNER, report.SerializeToString())
-
-    def _report_progress(self, step: int, tally: Tally) -> None:
-        rate = self._samples / self._training_seconds
-        left = (self._steps - step) * self._training_seconds / step
+    def _report_progress(self) -> None:
+        state, step = self._state, self._state.step
+        rate = state.samples / state.training_seconds
+        left = (self._steps - step) * state.training_seconds / step
         progress = run_pb2.Progress(
             epoch=math.ceil(step / self._sampling.steps_per_epoch),
             epochs=self._epochs,
             step=step,
             steps=self._steps,
-            samples=self._samples,
-            e_in=tally.mean,
-            **tally.figures(self._plan.job.loss.metric),
+            samples=state.samples,
+            e_in=state.epoch.mean,
+            **state.epoch.figures(self._plan.job.loss.metric),
             samples_per_second=rate,
-            workers=len(self._dispatch.assigned),
+            workers=self._rounds.workers,
             seconds_left=left,
+            skipped_steps=state.skipped_steps,
         )
-        self._report(runner_pb2.RunReport(progress=progress))
-        self._report(runner_pb2.RunReport(step_times=self._times.message()))
+        self._rounds.report(runner_pb2.RunReport(progress=progress))
+        self._rounds.report(runner_pb2.RunReport(step_times=self._times.message()))
 
-    def _report_epoch(self, step: int, tally: Tally, held_out: Tally) -> None:
+    def _report_epoch(self, held_out: Tally) -> None:
+        state = self._state
         epoch = run_pb2.Epoch(
-            epoch=math.ceil(step / self._sampling.steps_per_epoch),
-            step=step,
-            e_in=tally.mean,
+            epoch=len(state.held_out),
+            step=state.step,
+            e_in=state.epoch.mean,
             e_out=held_out.mean,
             **held_out.figures(self._plan.job.loss.metric),
         )
-        self._report(runner_pb2.RunReport(epoch=epoch))
+        self._rounds.report(runner_pb2.RunReport(epoch=epoch))

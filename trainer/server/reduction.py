@@ -78,6 +78,7 @@ class Reduction:
         state: State,
         learning_rate: float,
         step: int,
+        after_block: Callable[[], object] | None = None,
     ) -> None:
         """Divide the total by the rows of the batch, clip, decay, and update the weights.
 
@@ -85,6 +86,7 @@ class Reduction:
             total: of finite elements; its memory is used.
             learning_rate: λ of this step.
             step: number of this update, counted from 1.
+            after_block: is called whenever a block of the weights is new.
         """
         divisor, limit = np.float32(rows), descent.clip_value
         longest = descent.clip_norm
@@ -101,6 +103,8 @@ class Reduction:
                 gradient += descent.weight_decay * part
             states = {name: vector[block] for name, vector in state.items()}
             descent.rule.update(part, gradient, states, learning_rate, step)
+            if after_block is not None:
+                after_block()
 
         self._each(update)
 

@@ -22,6 +22,7 @@ class RoundAnswers:
         losses: summed loss of each unit (shard or chunk) that is there.
         metric: sums of the loss's metric, those of one unit after those of another.
         rows: rows that the units had.
+        findings: of a diagnosis: what is not finite, by shard.
         compute_seconds: of the slowest worker.
     """
 
@@ -31,6 +32,7 @@ class RoundAnswers:
     losses: list[float] = field(default_factory=list)
     metric: list[float] = field(default_factory=list)
     rows: int = 0
+    findings: dict[int, str] = field(default_factory=dict)
     compute_seconds: float = 0.0
 
     @property
@@ -60,12 +62,24 @@ class Tally:
 
     @property
     def mean(self) -> float:
-        return self.loss / self.rows
+        """NaN where every step was skipped."""
+        return self.loss / self.rows if self.rows else math.nan
 
     def figures(self, metric: Metric) -> dict[str, float]:
         """The metric's value by its name, or nothing where it has none."""
         value = metric.value(self.metric_sums) if self.metric_sums else None
         return {} if value is None else {metric.name: value}
+
+
+def first_problem(findings: dict[int, str]) -> str:
+    """What a diagnosis found, as a clause: of the first shard, whoever told it first."""
+    if not findings:
+        return (
+            "the gradient or loss was NaN or infinite, but not when it was computed again, which "
+            "points to the memory or processor of a worker's host"
+        )
+    shard = min(findings)
+    return f"{findings[shard]} in shard {shard}"
 
 
 def _exact_sum(values: Sequence[float]) -> float:

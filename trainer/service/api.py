@@ -12,11 +12,13 @@ from grpc_status import rpc_status
 
 from trainer.service import queue
 from trainer.service.run_manager import (
+    NotPausedError,
     NotTheRunnerError,
     RunElsewhereError,
     RunEndedError,
     RunManager,
     RunNotFoundError,
+    WorkersError,
 )
 from trainer.service.store import StoredRun
 from trainer.spec.violations import InvalidSpecError
@@ -31,6 +33,8 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     RunNotFoundError: grpc.StatusCode.NOT_FOUND,
     RunEndedError: grpc.StatusCode.FAILED_PRECONDITION,
     RunElsewhereError: grpc.StatusCode.FAILED_PRECONDITION,
+    NotPausedError: grpc.StatusCode.FAILED_PRECONDITION,
+    WorkersError: grpc.StatusCode.INVALID_ARGUMENT,
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
 }
 """What each error of the domain is called in gRPC."""
@@ -85,6 +89,31 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
 
+    async def PauseRun(  # noqa: N802
+        self, request: service_pb2.PauseRunRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.PauseRunResponse:
+        try:
+            return service_pb2.PauseRunResponse(run=await self._manager.pause(request.id))
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+
+    async def ResumeRun(  # noqa: N802
+        self, request: service_pb2.ResumeRunRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.ResumeRunResponse:
+        try:
+            return service_pb2.ResumeRunResponse(run=await self._manager.resume(request.id))
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+
+    async def ScaleRun(  # noqa: N802
+        self, request: service_pb2.ScaleRunRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.ScaleRunResponse:
+        try:
+            run = await self._manager.scale(request.id, request.workers)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+        return service_pb2.ScaleRunResponse(run=run)
+
     async def WatchRun(  # noqa: N802
         self, request: service_pb2.WatchRunRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[service_pb2.WatchRunResponse]:
@@ -116,19 +145,19 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
         return runner_pb2.TakeRunResponse(
             spec=run.spec,
             directory=str(self._manager.directory(run.id)),
-            worker_cpus=queue.worker_cpus(run.spec.workers.count, self._cores),
+            worker_cpus=queue.worker_cpus(run.workers, self._cores),
+            workers=run.workers,
         )
 
     async def Report(  # noqa: N802
         self, request: runner_pb2.ReportRequest, context: grpc.aio.ServicerContext
     ) -> runner_pb2.ReportResponse:
         try:
-            cancel = await self._manager.report(
+            return await self._manager.report(
                 request.id, request.attempt, request.token, request.reports
             )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
-        return runner_pb2.ReportResponse(cancel=cancel)
 
 
 async def refuse(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:

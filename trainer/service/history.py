@@ -7,12 +7,19 @@ from trainer.v1 import run_pb2
 ENDED = frozenset(
     {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 )
+WAITING = frozenset({run_pb2.RUN_STATE_QUEUED, run_pb2.RUN_STATE_PAUSED})
+RESTING = ENDED | {run_pb2.RUN_STATE_PAUSED}
 ACTIVE = frozenset({run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING})
 
 
 def ended(run: run_pb2.Run) -> bool:
     """Whether nothing more will happen to the run."""
     return run.state in ENDED
+
+
+def fruitless(run: run_pb2.Run) -> int:
+    """Attempts in a row, up to the present one, that did not get further than any before."""
+    return 0 if run.progress.step > run.furthest_step else run.fruitless_attempts + 1
 
 
 def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
@@ -30,6 +37,12 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
             run.progress.CopyFrom(event.progress)
         case "warning":
             run.warnings.append(event.warning.message)
+        case "scaled":
+            run.workers = event.scaled.workers
+        case "snapshot_taken":
+            run.snapshot_step = event.snapshot_taken.step
+        case "restarted":
+            run.restarts += 1
     return True
 
 
@@ -37,10 +50,14 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
     change = event.state_change
     run.state, run.message = change.state, change.message
     if change.state == run_pb2.RUN_STATE_LAUNCHING:
+        run.fruitless_attempts = fruitless(run) if run.attempt else 0
         run.attempt += 1
+        run.furthest_step = max(run.furthest_step, run.progress.step)
         run.ClearField("progress")
     elif change.state == run_pb2.RUN_STATE_RUNNING:
         run.started.CopyFrom(event.time)
+    elif change.state == run_pb2.RUN_STATE_PAUSED:
+        run.fruitless_attempts = 0  # it was asked to stop
     elif change.state in ENDED:
         run.ended.CopyFrom(event.time)
     if change.HasField("result"):

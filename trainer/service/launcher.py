@@ -64,7 +64,8 @@ class Launcher:
             RayError: it cannot be had.
         """
         async with self._starting:
-            if self._client is None:
+            if self._client is None or not self._ray.alive():
+                await asyncio.to_thread(self._ray.stop)
                 await asyncio.to_thread(self._ray.start)
                 self._client = await asyncio.to_thread(self._connect)
 
@@ -88,6 +89,10 @@ class Launcher:
             runtime_env={"env_vars": ONE_THREAD | launch.environment()},
             entrypoint_num_cpus=0,
         )
+
+    def alive(self) -> bool:
+        """Whether the Ray that jobs were handed to still runs; a dead one is started again."""
+        return self._ray.alive()
 
     async def state(self, job: str) -> JobState:
         """Whether the job's driver still runs, as far as Ray can say."""

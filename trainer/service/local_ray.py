@@ -27,6 +27,9 @@ START_SECONDS = 90.0
 STOP_SECONDS = 5.0
 """Ray's head has this long to end in good order before its processes are killed."""
 
+WATCH_SECONDS = 0.2
+"""How often the keeper looks whether the head still lives."""
+
 PR_SET_CHILD_SUBREAPER = 36
 
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -83,6 +86,10 @@ class LocalRay:
             raise RayError(f"Ray did not start: {answer['error']}")
         self.dashboard = answer["dashboard"]
 
+    def alive(self) -> bool:
+        """Whether it was started and its head has not died since."""
+        return self._keeper is not None and self._keeper.poll() is None
+
     def stop(self) -> None:
         """Stop Ray; returns when its processes are gone."""
         keeper, self._keeper = self._keeper, None
@@ -133,8 +140,9 @@ def keep(cores: int) -> None:
         dashboard = f"http://127.0.0.1:{dashboard_port}"
         error = _wait_for_jobs(head, dashboard, folder / "head.log")
         print(json.dumps({"error": error} if error else {"dashboard": dashboard}), flush=True)
-        if not error:
-            sys.stdin.read()
+        while not error and head.poll() is None:
+            if select.select([sys.stdin], [], [], WATCH_SECONDS)[0]:
+                break
     finally:
         head.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

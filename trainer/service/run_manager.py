@@ -20,7 +20,7 @@ from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
 from trainer.service.store import Store, StoredRun
-from trainer.spec.parse import check_against_data, parse
+from trainer.spec.parse import check_against_data, describe_data, parse
 from trainer.spec.wire import to_document, to_message
 from trainer.v1 import run_pb2, runner_pb2
 
@@ -32,6 +32,9 @@ LOST_SECONDS = 120.0
 
 CANCEL_SECONDS = 10.0
 """A runner that was told to stop has this long before its job is ended."""
+
+FRUITLESS_ATTEMPTS = 5
+"""A run whose attempts break off so often in a row without getting further has failed."""
 
 EVENTS_AT_ONCE = 500
 LOOK_UP_SECONDS = 1.0
@@ -47,6 +50,14 @@ class RunNotFoundError(LookupError):
 
 class RunEndedError(RuntimeError):
     """The run has ended, so this cannot be done to it any more."""
+
+
+class NotPausedError(RuntimeError):
+    """Only a paused run can be resumed."""
+
+
+class WorkersError(ValueError):
+    """A run cannot have this many workers."""
 
 
 class RunElsewhereError(RuntimeError):
@@ -71,10 +82,11 @@ class RunManager:
         self._database = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
-        # When each active run's runner last called, when each cancellation was asked for, and
-        # the last sequence number of each run that changed here.
+        # When each active run's runner last called, when each cancellation was asked for, which
+        # runs are to pause, and the last sequence number of each run that changed here.
         self._heard: dict[str, float] = {}
         self._cancelling: dict[str, float] = {}
+        self._pausing: set[str] = set()
         self._sequences: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
@@ -92,7 +104,9 @@ class RunManager:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._instance.temporary:
             for stored in await self._mine():
-                await self._end(stored.run.id, run_pb2.RUN_STATE_CANCELLED, "its command ended")
+                await self._set_state(
+                    stored.run.id, run_pb2.RUN_STATE_CANCELLED, "its command ended"
+                )
         self._database.shutdown()
 
     # What clients ask for.
@@ -106,7 +120,12 @@ class RunManager:
         spec = parse(to_document(message))
         limit = queue.workers_limit(self._cores)
         await asyncio.to_thread(check_against_data, spec, limit)
-        run = run_pb2.Run(id=f"r-{secrets.token_hex(4)}", spec=to_message(spec), created=_now())
+        run = run_pb2.Run(
+            id=f"r-{secrets.token_hex(4)}",
+            spec=to_message(spec),
+            created=_now(),
+            workers=spec.workers.count,
+        )
         await self._call(self._store.create, run, self._instance.name)
         await self._append(run.id, [_state(run_pb2.RUN_STATE_QUEUED)])
         if spec.workers.count > self._cores:
@@ -132,18 +151,64 @@ class RunManager:
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError
         """
+        run = await self._changeable(run_id)
+        if run.state in history.WAITING:
+            return await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+        self._cancelling.setdefault(run_id, time.monotonic())
+        return run
+
+    async def pause(self, run_id: str) -> run_pb2.Run:
+        """Have a run stop at a snapshot; a running one is paused when its runner says so.
+
+        Raises:
+            RunNotFoundError, RunEndedError, RunElsewhereError
+        """
+        run = await self._changeable(run_id)
+        if run.state == run_pb2.RUN_STATE_QUEUED:
+            return await self._set_state(run_id, run_pb2.RUN_STATE_PAUSED, "paused while queued")
+        if run.state != run_pb2.RUN_STATE_PAUSED:
+            self._pausing.add(run_id)
+        return run
+
+    async def resume(self, run_id: str) -> run_pb2.Run:
+        """Queue a paused run again.
+
+        Raises:
+            RunNotFoundError, RunEndedError, RunElsewhereError, NotPausedError
+        """
+        run = await self._changeable(run_id)
+        if run.state != run_pb2.RUN_STATE_PAUSED:
+            raise NotPausedError(f"run {run_id} is not paused, so it cannot be resumed")
+        return await self._set_state(run_id, run_pb2.RUN_STATE_QUEUED, "resumed")
+
+    async def scale(self, run_id: str, workers: int) -> run_pb2.Run:
+        """Have a run work with another number of workers, now or when it is launched.
+
+        Raises:
+            RunNotFoundError, RunEndedError, RunElsewhereError, WorkersError
+        """
+        run = await self._changeable(run_id)
+        spec = parse(to_document(run.spec))
+        data = await asyncio.to_thread(describe_data, spec)
+        most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
+        if not 1 <= workers <= most:
+            raise WorkersError(
+                f"run {run_id} can have 1 to {most} workers (the shards of its batches, and what "
+                f"fits here), got {workers}"
+            )
+        event = _event(scaled=run_pb2.Scaled(workers=workers))
+        return (await self._append(run_id, [event])).run
+
+    async def _changeable(self, run_id: str) -> run_pb2.Run:
+        """A run that is going on, or will, and is looked after here."""
         stored = await self._stored(run_id)
-        run = stored.run
-        if history.ended(run):
+        if history.ended(stored.run):
             raise RunEndedError(f"run {run_id} has already ended")
         if stored.service != self._instance.name:
             raise RunElsewhereError(
-                f"run {run_id} belongs to another service on this state folder; cancel it there"
+                f"run {run_id} belongs to another service on this state folder; ask that one"
             )
-        if run.state == run_pb2.RUN_STATE_QUEUED:
-            return await self._end(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled while queued")
-        self._cancelling.setdefault(run_id, time.monotonic())
-        return run
+        return stored.run
 
     async def watch(self, run_id: str) -> AsyncIterator[StoredRun | run_pb2.Event]:
         """The run as it is, then every later event in order, until the run has ended.
@@ -189,8 +254,8 @@ class RunManager:
 
     async def report(
         self, run_id: str, attempt: int, token: str, reports: Sequence[runner_pb2.RunReport]
-    ) -> bool:
-        """Store what a runner says; True if it is to stop.
+    ) -> runner_pb2.ReportResponse:
+        """Store what a runner says; the answer says what it is to do.
 
         Raises:
             NotTheRunnerError
@@ -208,7 +273,11 @@ class RunManager:
             if appended is not None:
                 stored = appended
                 await self._announce(stored)
-        return run_id in self._cancelling or history.ended(stored.run)
+        return runner_pb2.ReportResponse(
+            cancel=run_id in self._cancelling or history.ended(stored.run),
+            pause=run_id in self._pausing,
+            workers=stored.run.workers,
+        )
 
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
         stored = await self._call(self._store.get, run_id)
@@ -244,7 +313,7 @@ class RunManager:
 
     async def _launch_what_fits(self, runs: Sequence[StoredRun]) -> None:
         def workers(stored: StoredRun) -> int:
-            return stored.run.spec.workers.count
+            return stored.run.workers
 
         queued = [s for s in runs if s.run.state == run_pb2.RUN_STATE_QUEUED]
         running = [workers(s) for s in runs if s.run.state in history.ACTIVE]
@@ -263,16 +332,18 @@ class RunManager:
         try:
             await self._launcher.start()
             if run_id in self._cancelling:
-                await self._end(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+                await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
                 return
             await self._launcher.launch(launch)
             self._heard[run_id] = time.monotonic()
         except (RayError, RuntimeError, OSError) as error:
-            await self._end(run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}")
+            await self._set_state(
+                run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}"
+            )
         except Exception as error:  # whatever is wrong with one run, the queue goes on
             _LOG.exception("run %s could not be launched", run_id)
             reason = f"it could not be launched: {type(error).__name__}: {error}"
-            await self._end(run_id, run_pb2.RUN_STATE_FAILED, reason)
+            await self._set_state(run_id, run_pb2.RUN_STATE_FAILED, reason)
 
     async def _look_after(self, stored: StoredRun) -> None:
         """End a run whose runner is gone, or does not stop when told to."""
@@ -281,14 +352,32 @@ class RunManager:
         silence = now - self._heard.setdefault(run.id, now)
         if now - self._cancelling.get(run.id, now) > CANCEL_SECONDS:
             await self._launcher.stop_job(job)
-            await self._end(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+            await self._set_state(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
         elif silence > LOST_SECONDS:
             await self._launcher.stop_job(job)
-            reason = f"its runner was silent for {LOST_SECONDS:.0f} s; see the Ray cluster's state"
-            await self._end(run.id, run_pb2.RUN_STATE_FAILED, reason)
-        elif silence > SILENCE_SECONDS and await self._launcher.state(job) == JobState.ENDED:
-            last = await self._launcher.log_tail(job)
-            await self._end(run.id, run_pb2.RUN_STATE_FAILED, f"its runner died: {last}")
+            await self._try_again(run, f"its runner was silent for {LOST_SECONDS:.0f} s")
+        elif (
+            silence > SILENCE_SECONDS
+            and (state := await self._launcher.state(job)) != JobState.ALIVE
+        ):
+            if state == JobState.ENDED:
+                reason = f"its runner died: {await self._launcher.log_tail(job)}"
+                await self._try_again(run, reason)
+            elif not self._launcher.alive():
+                await self._try_again(run, "the Ray cluster died")
+
+    async def _try_again(self, run: run_pb2.Run, reason: str) -> None:
+        """Queue a run whose attempt broke off; it goes on from its last snapshot."""
+        if run.id in self._cancelling:
+            await self._set_state(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+        elif run.id in self._pausing:
+            await self._set_state(run.id, run_pb2.RUN_STATE_PAUSED, reason)
+        elif (attempts := history.fruitless(run)) >= FRUITLESS_ATTEMPTS:
+            often = f"{attempts} attempts in a row got no further; the last: {reason}"
+            await self._set_state(run.id, run_pb2.RUN_STATE_FAILED, often)
+        else:
+            again = f"{reason}; it goes on from its last snapshot"
+            await self._set_state(run.id, run_pb2.RUN_STATE_QUEUED, again)
 
     async def _reconcile(self, stored: StoredRun) -> None:
         """A run whose service is gone: queue it again here, or close it with its command."""
@@ -296,11 +385,12 @@ class RunManager:
             return
         run_id = stored.run.id
         if self._instance.was_temporary(stored.service):
-            await self._end(run_id, run_pb2.RUN_STATE_FAILED, "its command was killed")
+            await self._set_state(run_id, run_pb2.RUN_STATE_FAILED, "its command was killed")
         elif not self._instance.temporary:
             await self._call(self._store.adopt, run_id, self._instance.name)
-            again = "its service ended; it is queued again, and its result will be the same"
-            await self._append(run_id, [_state(run_pb2.RUN_STATE_QUEUED, again)])
+            if stored.run.state != run_pb2.RUN_STATE_PAUSED:
+                again = "its service ended; it goes on from its last snapshot"
+                await self._append(run_id, [_state(run_pb2.RUN_STATE_QUEUED, again)])
 
     async def _mine(self) -> list[StoredRun]:
         runs = await self._call(self._store.open_runs)
@@ -308,7 +398,7 @@ class RunManager:
 
     # Events.
 
-    async def _end(self, run_id: str, state: run_pb2.RunState, message: str) -> run_pb2.Run:
+    async def _set_state(self, run_id: str, state: run_pb2.RunState, message: str) -> run_pb2.Run:
         return (await self._append(run_id, [_state(state, message)])).run
 
     async def _append(self, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun:
@@ -321,9 +411,10 @@ class RunManager:
     async def _announce(self, stored: StoredRun) -> None:
         """Tell watchers, metrics and the queue that a run has changed."""
         run = stored.run
-        if history.ended(run):
+        if run.state not in history.ACTIVE:
             self._heard.pop(run.id, None)
             self._cancelling.pop(run.id, None)
+            self._pausing.discard(run.id)
             self._wake.set()
         self._metrics.run(run)
         async with self._changed:
@@ -365,9 +456,19 @@ def _from_report(report: runner_pb2.RunReport) -> run_pb2.Event:
             return _state(run_pb2.RUN_STATE_FAILED, report.failed.message)
         case "cancelled":
             return _state(run_pb2.RUN_STATE_CANCELLED, "cancelled")
+        case "paused":
+            return _state(run_pb2.RUN_STATE_PAUSED, f"paused at step {report.paused.step}")
         case "progress":
             return _event(progress=report.progress)
         case "epoch":
             return _event(epoch=report.epoch)
+        case "membership":
+            return _event(membership=report.membership)
+        case "snapshot_taken":
+            return _event(snapshot_taken=report.snapshot_taken)
+        case "resumed":
+            return _event(resumed=report.resumed)
+        case "restarted":
+            return _event(restarted=report.restarted)
         case _:
             return _event(warning=report.warning)

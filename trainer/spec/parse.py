@@ -119,6 +119,13 @@ def _sizes(spec: RunSpec, data: Description, workers_limit: int | None) -> list[
                 "raise train.shards or ask for fewer workers",
             )
         )
+    workers = [f"worker-{i}" for i in range(count)]
+    for index, fault in enumerate(spec.faults):
+        if fault.target not in ("server", "runner", *workers):
+            known = f"its workers are {workers[0]} to {workers[-1]}"
+            found.append(
+                Violation(f"faults[{index}].target", f"the run has no {fault.target}; {known}")
+            )
     if workers_limit is not None and count > workers_limit:
         found.append(
             Violation(

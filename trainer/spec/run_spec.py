@@ -27,6 +27,7 @@ from trainer.schedules import SCHEDULES, Constant
 from trainer.spec.blocks import table, tagged
 from trainer.update_rules import UPDATE_RULES, Descent
 from workers.datasets import DATASETS, Source
+from workers.faults import Fault
 from workers.job import Job
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
@@ -73,6 +74,7 @@ class Train(_Section):
     schedule: tagged(SCHEDULES, "type") = Constant()  # type: ignore[valid-type]
     warmup_steps: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
     early_stopping: table(EarlyStopping) | None = None  # type: ignore[valid-type]
+    non_finite: Literal["fail", "skip"] = "fail"
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Train:
@@ -84,6 +86,21 @@ class Train(_Section):
 class Workers(_Section):
     count: Annotated[int, Field(ge=1, le=1024)] = 1
     vectors: Literal["auto", "memory", "frames"] = "auto"
+    fingerprint: Literal["strict", "any"] = "strict"
+
+
+def _check_location(location: str) -> str:
+    if not location.startswith("/") and "://" not in location:
+        problem = "must be an absolute path or an address such as s3://bucket/folder"
+        raise PydanticCustomError("location", f"{problem}, got {location!r}")
+    return location
+
+
+class Snapshots(_Section):
+    every_steps: Count | None = None
+    every_seconds: Limit = 60.0
+    keep: Annotated[int, Field(ge=1, le=1000)] = 2
+    location: Annotated[str, Field(max_length=1000), AfterValidator(_check_location)] | None = None
 
 
 class RunSpec(_Section):
@@ -95,6 +112,8 @@ class RunSpec(_Section):
     model: Model
     train: Train
     workers: Workers = Workers()
+    snapshots: Snapshots = Snapshots()
+    faults: Annotated[list[table(Fault)], Field(max_length=100)] = []  # type: ignore[valid-type]
 
     @property
     def source(self) -> Source:

@@ -41,12 +41,44 @@ class Loss(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOSS_SVM: _ClassVar[Loss]
     LOSS_RECONSTRUCTION: _ClassVar[Loss]
 
+class NonFinite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NON_FINITE_UNSPECIFIED: _ClassVar[NonFinite]
+    NON_FINITE_FAIL: _ClassVar[NonFinite]
+    NON_FINITE_SKIP: _ClassVar[NonFinite]
+
+class FingerprintPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FINGERPRINT_POLICY_UNSPECIFIED: _ClassVar[FingerprintPolicy]
+    FINGERPRINT_POLICY_STRICT: _ClassVar[FingerprintPolicy]
+    FINGERPRINT_POLICY_ANY: _ClassVar[FingerprintPolicy]
+
 class Vectors(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VECTORS_UNSPECIFIED: _ClassVar[Vectors]
     VECTORS_AUTO: _ClassVar[Vectors]
     VECTORS_MEMORY: _ClassVar[Vectors]
     VECTORS_FRAMES: _ClassVar[Vectors]
+
+class FaultPoint(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAULT_POINT_UNSPECIFIED: _ClassVar[FaultPoint]
+    FAULT_POINT_COMPUTE: _ClassVar[FaultPoint]
+    FAULT_POINT_ANSWER: _ClassVar[FaultPoint]
+    FAULT_POINT_GATHERED: _ClassVar[FaultPoint]
+    FAULT_POINT_APPLYING: _ClassVar[FaultPoint]
+    FAULT_POINT_APPLIED: _ClassVar[FaultPoint]
+    FAULT_POINT_SNAPSHOT: _ClassVar[FaultPoint]
+    FAULT_POINT_PROGRESS: _ClassVar[FaultPoint]
+
+class FaultAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FAULT_ACTION_UNSPECIFIED: _ClassVar[FaultAction]
+    FAULT_ACTION_RAISE: _ClassVar[FaultAction]
+    FAULT_ACTION_KILL: _ClassVar[FaultAction]
+    FAULT_ACTION_STOP: _ClassVar[FaultAction]
+    FAULT_ACTION_DELAY: _ClassVar[FaultAction]
+    FAULT_ACTION_POISON: _ClassVar[FaultAction]
 
 class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -57,6 +89,7 @@ class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_STATE_SUCCEEDED: _ClassVar[RunState]
     RUN_STATE_FAILED: _ClassVar[RunState]
     RUN_STATE_CANCELLED: _ClassVar[RunState]
+    RUN_STATE_PAUSED: _ClassVar[RunState]
 INITIALISER_UNSPECIFIED: Initialiser
 INITIALISER_HE: Initialiser
 INITIALISER_GLOROT: Initialiser
@@ -76,10 +109,30 @@ LOSS_LOGISTIC: Loss
 LOSS_SIGNED_LOGISTIC: Loss
 LOSS_SVM: Loss
 LOSS_RECONSTRUCTION: Loss
+NON_FINITE_UNSPECIFIED: NonFinite
+NON_FINITE_FAIL: NonFinite
+NON_FINITE_SKIP: NonFinite
+FINGERPRINT_POLICY_UNSPECIFIED: FingerprintPolicy
+FINGERPRINT_POLICY_STRICT: FingerprintPolicy
+FINGERPRINT_POLICY_ANY: FingerprintPolicy
 VECTORS_UNSPECIFIED: Vectors
 VECTORS_AUTO: Vectors
 VECTORS_MEMORY: Vectors
 VECTORS_FRAMES: Vectors
+FAULT_POINT_UNSPECIFIED: FaultPoint
+FAULT_POINT_COMPUTE: FaultPoint
+FAULT_POINT_ANSWER: FaultPoint
+FAULT_POINT_GATHERED: FaultPoint
+FAULT_POINT_APPLYING: FaultPoint
+FAULT_POINT_APPLIED: FaultPoint
+FAULT_POINT_SNAPSHOT: FaultPoint
+FAULT_POINT_PROGRESS: FaultPoint
+FAULT_ACTION_UNSPECIFIED: FaultAction
+FAULT_ACTION_RAISE: FaultAction
+FAULT_ACTION_KILL: FaultAction
+FAULT_ACTION_STOP: FaultAction
+FAULT_ACTION_DELAY: FaultAction
+FAULT_ACTION_POISON: FaultAction
 RUN_STATE_UNSPECIFIED: RunState
 RUN_STATE_QUEUED: RunState
 RUN_STATE_LAUNCHING: RunState
@@ -87,22 +140,27 @@ RUN_STATE_RUNNING: RunState
 RUN_STATE_SUCCEEDED: RunState
 RUN_STATE_FAILED: RunState
 RUN_STATE_CANCELLED: RunState
+RUN_STATE_PAUSED: RunState
 
 class RunSpec(_message.Message):
-    __slots__ = ("name", "seed", "data", "model", "train", "workers")
+    __slots__ = ("name", "seed", "data", "model", "train", "workers", "faults", "snapshots")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     seed: int
     data: Data
     model: Model
     train: Train
     workers: Workers
-    def __init__(self, name: _Optional[str] = ..., seed: _Optional[int] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., train: _Optional[_Union[Train, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ...) -> None: ...
+    faults: _containers.RepeatedCompositeFieldContainer[Fault]
+    snapshots: Snapshots
+    def __init__(self, name: _Optional[str] = ..., seed: _Optional[int] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., train: _Optional[_Union[Train, _Mapping]] = ..., workers: _Optional[_Union[Workers, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[Fault, _Mapping]]] = ..., snapshots: _Optional[_Union[Snapshots, _Mapping]] = ...) -> None: ...
 
 class Data(_message.Message):
     __slots__ = ("digits", "idx", "npz", "noise", "xor", "diabetes")
@@ -313,7 +371,7 @@ class MeanPool(_message.Message):
     def __init__(self, size: _Optional[_Iterable[int]] = ..., ragged: _Optional[_Union[Ragged, str]] = ...) -> None: ...
 
 class Train(_message.Message):
-    __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update", "weight_decay", "clip_value", "clip_norm", "schedule", "warmup_steps", "early_stopping")
+    __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update", "weight_decay", "clip_value", "clip_norm", "schedule", "warmup_steps", "early_stopping", "non_finite")
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -326,6 +384,7 @@ class Train(_message.Message):
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     WARMUP_STEPS_FIELD_NUMBER: _ClassVar[int]
     EARLY_STOPPING_FIELD_NUMBER: _ClassVar[int]
+    NON_FINITE_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     steps: int
     batch_size: int
@@ -338,7 +397,8 @@ class Train(_message.Message):
     schedule: Schedule
     warmup_steps: int
     early_stopping: EarlyStopping
-    def __init__(self, epochs: _Optional[int] = ..., steps: _Optional[int] = ..., batch_size: _Optional[int] = ..., full_batch: _Optional[bool] = ..., shards: _Optional[int] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., weight_decay: _Optional[float] = ..., clip_value: _Optional[float] = ..., clip_norm: _Optional[float] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., warmup_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ...) -> None: ...
+    non_finite: NonFinite
+    def __init__(self, epochs: _Optional[int] = ..., steps: _Optional[int] = ..., batch_size: _Optional[int] = ..., full_batch: _Optional[bool] = ..., shards: _Optional[int] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., weight_decay: _Optional[float] = ..., clip_value: _Optional[float] = ..., clip_norm: _Optional[float] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., warmup_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
@@ -473,15 +533,45 @@ class EarlyStopping(_message.Message):
     def __init__(self, patience: _Optional[int] = ..., min_delta: _Optional[float] = ...) -> None: ...
 
 class Workers(_message.Message):
-    __slots__ = ("count", "vectors")
+    __slots__ = ("count", "vectors", "fingerprint")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     VECTORS_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     count: int
     vectors: Vectors
-    def __init__(self, count: _Optional[int] = ..., vectors: _Optional[_Union[Vectors, str]] = ...) -> None: ...
+    fingerprint: FingerprintPolicy
+    def __init__(self, count: _Optional[int] = ..., vectors: _Optional[_Union[Vectors, str]] = ..., fingerprint: _Optional[_Union[FingerprintPolicy, str]] = ...) -> None: ...
+
+class Snapshots(_message.Message):
+    __slots__ = ("every_steps", "every_seconds", "keep", "location")
+    EVERY_STEPS_FIELD_NUMBER: _ClassVar[int]
+    EVERY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    every_steps: int
+    every_seconds: float
+    keep: int
+    location: str
+    def __init__(self, every_steps: _Optional[int] = ..., every_seconds: _Optional[float] = ..., keep: _Optional[int] = ..., location: _Optional[str] = ...) -> None: ...
+
+class Fault(_message.Message):
+    __slots__ = ("target", "step", "point", "action", "seconds", "every_attempt")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    POINT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    EVERY_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    target: str
+    step: int
+    point: FaultPoint
+    action: FaultAction
+    seconds: float
+    every_attempt: bool
+    def __init__(self, target: _Optional[str] = ..., step: _Optional[int] = ..., point: _Optional[_Union[FaultPoint, str]] = ..., action: _Optional[_Union[FaultAction, str]] = ..., seconds: _Optional[float] = ..., every_attempt: _Optional[bool] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("id", "spec", "state", "created", "started", "ended", "attempt", "progress", "result", "message", "warnings")
+    __slots__ = ("id", "spec", "state", "created", "started", "ended", "attempt", "progress", "result", "message", "warnings", "workers", "restarts", "fruitless_attempts", "furthest_step", "snapshot_step")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -493,6 +583,11 @@ class Run(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    FRUITLESS_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    FURTHEST_STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_STEP_FIELD_NUMBER: _ClassVar[int]
     id: str
     spec: RunSpec
     state: RunState
@@ -504,10 +599,15 @@ class Run(_message.Message):
     result: Result
     message: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[RunSpec, _Mapping]] = ..., state: _Optional[_Union[RunState, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    workers: int
+    restarts: int
+    fruitless_attempts: int
+    furthest_step: int
+    snapshot_step: int
+    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[RunSpec, _Mapping]] = ..., state: _Optional[_Union[RunState, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., restarts: _Optional[int] = ..., fruitless_attempts: _Optional[int] = ..., furthest_step: _Optional[int] = ..., snapshot_step: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("epoch", "epochs", "step", "steps", "samples", "e_in", "accuracy", "r2", "rmse", "samples_per_second", "workers", "seconds_left")
+    __slots__ = ("epoch", "epochs", "step", "steps", "samples", "e_in", "accuracy", "r2", "rmse", "samples_per_second", "workers", "seconds_left", "skipped_steps")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -520,6 +620,7 @@ class Progress(_message.Message):
     SAMPLES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_STEPS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     epochs: int
     step: int
@@ -532,7 +633,8 @@ class Progress(_message.Message):
     samples_per_second: float
     workers: int
     seconds_left: float
-    def __init__(self, epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., samples: _Optional[int] = ..., e_in: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., seconds_left: _Optional[float] = ...) -> None: ...
+    skipped_steps: int
+    def __init__(self, epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., samples: _Optional[int] = ..., e_in: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., seconds_left: _Optional[float] = ..., skipped_steps: _Optional[int] = ...) -> None: ...
 
 class Epoch(_message.Message):
     __slots__ = ("epoch", "step", "e_in", "e_out", "accuracy", "r2", "rmse")
@@ -553,7 +655,7 @@ class Epoch(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "r2", "rmse", "weights_digest", "weights_path", "samples_per_second", "workers", "best_epoch", "stopped_early")
+    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "r2", "rmse", "weights_digest", "weights_path", "samples_per_second", "workers", "best_epoch", "stopped_early", "bitwise", "not_bitwise_because", "skipped_steps")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     E_IN_FIELD_NUMBER: _ClassVar[int]
@@ -567,6 +669,9 @@ class Result(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     BEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
     STOPPED_EARLY_FIELD_NUMBER: _ClassVar[int]
+    BITWISE_FIELD_NUMBER: _ClassVar[int]
+    NOT_BITWISE_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_STEPS_FIELD_NUMBER: _ClassVar[int]
     steps: int
     epochs: int
     e_in: float
@@ -580,7 +685,10 @@ class Result(_message.Message):
     workers: int
     best_epoch: int
     stopped_early: bool
-    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., best_epoch: _Optional[int] = ..., stopped_early: _Optional[bool] = ...) -> None: ...
+    bitwise: bool
+    not_bitwise_because: str
+    skipped_steps: int
+    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., best_epoch: _Optional[int] = ..., stopped_early: _Optional[bool] = ..., bitwise: _Optional[bool] = ..., not_bitwise_because: _Optional[str] = ..., skipped_steps: _Optional[int] = ...) -> None: ...
 
 class StateChange(_message.Message):
     __slots__ = ("state", "message", "result")
@@ -598,18 +706,68 @@ class Warning(_message.Message):
     message: str
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
+class Scaled(_message.Message):
+    __slots__ = ("workers",)
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    workers: int
+    def __init__(self, workers: _Optional[int] = ...) -> None: ...
+
+class Membership(_message.Message):
+    __slots__ = ("worker", "joined", "step", "reason")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    joined: bool
+    step: int
+    reason: str
+    def __init__(self, worker: _Optional[str] = ..., joined: _Optional[bool] = ..., step: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SnapshotTaken(_message.Message):
+    __slots__ = ("step", "seconds", "bytes")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    seconds: float
+    bytes: int
+    def __init__(self, step: _Optional[int] = ..., seconds: _Optional[float] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class Resumed(_message.Message):
+    __slots__ = ("step",)
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    def __init__(self, step: _Optional[int] = ...) -> None: ...
+
+class Restarted(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
 class Event(_message.Message):
-    __slots__ = ("sequence", "time", "state_change", "progress", "epoch", "warning")
+    __slots__ = ("sequence", "time", "state_change", "progress", "epoch", "warning", "scaled", "membership", "snapshot_taken", "resumed", "restarted")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_CHANGE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     WARNING_FIELD_NUMBER: _ClassVar[int]
+    SCALED_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    RESTARTED_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     state_change: StateChange
     progress: Progress
     epoch: Epoch
     warning: Warning
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ...) -> None: ...
+    scaled: Scaled
+    membership: Membership
+    snapshot_taken: SnapshotTaken
+    resumed: Resumed
+    restarted: Restarted
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., membership: _Optional[_Union[Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., restarted: _Optional[_Union[Restarted, _Mapping]] = ...) -> None: ...

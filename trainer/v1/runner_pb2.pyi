@@ -18,14 +18,16 @@ class TakeRunRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
 
 class TakeRunResponse(_message.Message):
-    __slots__ = ("spec", "directory", "worker_cpus")
+    __slots__ = ("spec", "directory", "worker_cpus", "workers")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     WORKER_CPUS_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     spec: _run_pb2.RunSpec
     directory: str
     worker_cpus: float
-    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., worker_cpus: _Optional[float] = ...) -> None: ...
+    workers: int
+    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., worker_cpus: _Optional[float] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("id", "attempt", "token", "reports")
@@ -40,13 +42,17 @@ class ReportRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ..., reports: _Optional[_Iterable[_Union[RunReport, _Mapping]]] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("cancel",)
+    __slots__ = ("cancel", "pause", "workers")
     CANCEL_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     cancel: bool
-    def __init__(self, cancel: _Optional[bool] = ...) -> None: ...
+    pause: bool
+    workers: int
+    def __init__(self, cancel: _Optional[bool] = ..., pause: _Optional[bool] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class RunReport(_message.Message):
-    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled")
+    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted", "expel")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +61,12 @@ class RunReport(_message.Message):
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    RESTARTED_FIELD_NUMBER: _ClassVar[int]
+    EXPEL_FIELD_NUMBER: _ClassVar[int]
     number: int
     progress: _run_pb2.Progress
     epoch: _run_pb2.Epoch
@@ -63,7 +75,13 @@ class RunReport(_message.Message):
     finished: _run_pb2.Result
     failed: Failed
     cancelled: Cancelled
-    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ...) -> None: ...
+    paused: Paused
+    membership: _run_pb2.Membership
+    snapshot_taken: _run_pb2.SnapshotTaken
+    resumed: _run_pb2.Resumed
+    restarted: _run_pb2.Restarted
+    expel: ExpelWorker
+    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., membership: _Optional[_Union[_run_pb2.Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[_run_pb2.SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[_run_pb2.Resumed, _Mapping]] = ..., restarted: _Optional[_Union[_run_pb2.Restarted, _Mapping]] = ..., expel: _Optional[_Union[ExpelWorker, _Mapping]] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("message",)
@@ -74,6 +92,20 @@ class Failed(_message.Message):
 class Cancelled(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Paused(_message.Message):
+    __slots__ = ("step",)
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    def __init__(self, step: _Optional[int] = ...) -> None: ...
+
+class ExpelWorker(_message.Message):
+    __slots__ = ("worker", "reason")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    reason: str
+    def __init__(self, worker: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class StepTimes(_message.Message):
     __slots__ = ("phases",)
@@ -92,19 +124,35 @@ class Phase(_message.Message):
     def __init__(self, name: _Optional[str] = ..., sum_seconds: _Optional[float] = ..., counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("worker_lost", "cancel")
+    __slots__ = ("worker_lost", "cancel", "pause", "worker_retired")
     WORKER_LOST_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_RETIRED_FIELD_NUMBER: _ClassVar[int]
     worker_lost: WorkerLost
     cancel: Cancel
-    def __init__(self, worker_lost: _Optional[_Union[WorkerLost, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ...) -> None: ...
+    pause: Pause
+    worker_retired: WorkerRetired
+    def __init__(self, worker_lost: _Optional[_Union[WorkerLost, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., worker_retired: _Optional[_Union[WorkerRetired, _Mapping]] = ...) -> None: ...
 
 class WorkerLost(_message.Message):
-    __slots__ = ("worker",)
+    __slots__ = ("worker", "reason")
     WORKER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     worker: str
-    def __init__(self, worker: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, worker: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Pause(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WorkerRetired(_message.Message):
+    __slots__ = ("worker",)
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    worker: str
+    def __init__(self, worker: _Optional[str] = ...) -> None: ...

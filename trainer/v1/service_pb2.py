@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trainer.v1 import run_pb2 as trainer_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trainer/v1/service.proto\x12\ntrainer.v1\x1a\x14trainer/v1/run.proto\"5\n\x10SubmitRunRequest\x12!\n\x04spec\x18\x01 \x01(\x0b\x32\x13.trainer.v1.RunSpec\"1\n\x11SubmitRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"8\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.trainer.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1d\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"h\n\x10WatchRunResponse\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.trainer.v1.SnapshotH\x00\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x11.trainer.v1.EventH\x00\x42\x06\n\x04kind\":\n\x08Snapshot\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x32\xf5\x02\n\x0eTrainerService\x12H\n\tSubmitRun\x12\x1c.trainer.v1.SubmitRunRequest\x1a\x1d.trainer.v1.SubmitRunResponse\x12?\n\x06GetRun\x12\x19.trainer.v1.GetRunRequest\x1a\x1a.trainer.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.trainer.v1.ListRunsRequest\x1a\x1c.trainer.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.trainer.v1.CancelRunRequest\x1a\x1d.trainer.v1.CancelRunResponse\x12G\n\x08WatchRun\x12\x1b.trainer.v1.WatchRunRequest\x1a\x1c.trainer.v1.WatchRunResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trainer/v1/service.proto\x12\ntrainer.v1\x1a\x14trainer/v1/run.proto\"5\n\x10SubmitRunRequest\x12!\n\x04spec\x18\x01 \x01(\x0b\x32\x13.trainer.v1.RunSpec\"1\n\x11SubmitRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"8\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.trainer.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1d\n\x0fPauseRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"0\n\x10PauseRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1e\n\x10ResumeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\".\n\x0fScaleRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07workers\x18\x02 \x01(\x05\"0\n\x10ScaleRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1d\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"h\n\x10WatchRunResponse\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.trainer.v1.SnapshotH\x00\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x11.trainer.v1.EventH\x00\x42\x06\n\x04kind\":\n\x08Snapshot\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x32\xcd\x04\n\x0eTrainerService\x12H\n\tSubmitRun\x12\x1c.trainer.v1.SubmitRunRequest\x1a\x1d.trainer.v1.SubmitRunResponse\x12?\n\x06GetRun\x12\x19.trainer.v1.GetRunRequest\x1a\x1a.trainer.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.trainer.v1.ListRunsRequest\x1a\x1c.trainer.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.trainer.v1.CancelRunRequest\x1a\x1d.trainer.v1.CancelRunResponse\x12\x45\n\x08PauseRun\x12\x1b.trainer.v1.PauseRunRequest\x1a\x1c.trainer.v1.PauseRunResponse\x12H\n\tResumeRun\x12\x1c.trainer.v1.ResumeRunRequest\x1a\x1d.trainer.v1.ResumeRunResponse\x12\x45\n\x08ScaleRun\x12\x1b.trainer.v1.ScaleRunRequest\x1a\x1c.trainer.v1.ScaleRunResponse\x12G\n\x08WatchRun\x12\x1b.trainer.v1.WatchRunRequest\x1a\x1c.trainer.v1.WatchRunResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,12 +48,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELRUNREQUEST']._serialized_end=409
   _globals['_CANCELRUNRESPONSE']._serialized_start=411
   _globals['_CANCELRUNRESPONSE']._serialized_end=460
-  _globals['_WATCHRUNREQUEST']._serialized_start=462
-  _globals['_WATCHRUNREQUEST']._serialized_end=491
-  _globals['_WATCHRUNRESPONSE']._serialized_start=493
-  _globals['_WATCHRUNRESPONSE']._serialized_end=597
-  _globals['_SNAPSHOT']._serialized_start=599
-  _globals['_SNAPSHOT']._serialized_end=657
-  _globals['_TRAINERSERVICE']._serialized_start=660
-  _globals['_TRAINERSERVICE']._serialized_end=1033
+  _globals['_PAUSERUNREQUEST']._serialized_start=462
+  _globals['_PAUSERUNREQUEST']._serialized_end=491
+  _globals['_PAUSERUNRESPONSE']._serialized_start=493
+  _globals['_PAUSERUNRESPONSE']._serialized_end=541
+  _globals['_RESUMERUNREQUEST']._serialized_start=543
+  _globals['_RESUMERUNREQUEST']._serialized_end=573
+  _globals['_RESUMERUNRESPONSE']._serialized_start=575
+  _globals['_RESUMERUNRESPONSE']._serialized_end=624
+  _globals['_SCALERUNREQUEST']._serialized_start=626
+  _globals['_SCALERUNREQUEST']._serialized_end=672
+  _globals['_SCALERUNRESPONSE']._serialized_start=674
+  _globals['_SCALERUNRESPONSE']._serialized_end=722
+  _globals['_WATCHRUNREQUEST']._serialized_start=724
+  _globals['_WATCHRUNREQUEST']._serialized_end=753
+  _globals['_WATCHRUNRESPONSE']._serialized_start=755
+  _globals['_WATCHRUNRESPONSE']._serialized_end=859
+  _globals['_SNAPSHOT']._serialized_start=861
+  _globals['_SNAPSHOT']._serialized_end=919
+  _globals['_TRAINERSERVICE']._serialized_start=922
+  _globals['_TRAINERSERVICE']._serialized_end=1511
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,21 @@ class TrainerServiceStub:
                 request_serializer=trainer_dot_v1_dot_service__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=trainer_dot_v1_dot_service__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.PauseRun = channel.unary_unary(
+                '/trainer.v1.TrainerService/PauseRun',
+                request_serializer=trainer_dot_v1_dot_service__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.PauseRunResponse.FromString,
+                _registered_method=True)
+        self.ResumeRun = channel.unary_unary(
+                '/trainer.v1.TrainerService/ResumeRun',
+                request_serializer=trainer_dot_v1_dot_service__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.ResumeRunResponse.FromString,
+                _registered_method=True)
+        self.ScaleRun = channel.unary_unary(
+                '/trainer.v1.TrainerService/ScaleRun',
+                request_serializer=trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/trainer.v1.TrainerService/WatchRun',
                 request_serializer=trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
@@ -92,6 +107,27 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseRun(self, request, context):
+        """Have a run take a snapshot and stop there, until it is resumed. A queued run is paused at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRun(self, request, context):
+        """Queue a paused run again; it goes on from its last snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScaleRun(self, request, context):
+        """Give a run another number of workers, whether it is running or not. Never changes its result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchRun(self, request, context):
         """A snapshot of the run, then every event after it; ends when the run has ended.
         """
@@ -121,6 +157,21 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=trainer_dot_v1_dot_service__pb2.CancelRunRequest.FromString,
                     response_serializer=trainer_dot_v1_dot_service__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'PauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRun,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.PauseRunRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.PauseRunResponse.SerializeToString,
+            ),
+            'ResumeRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRun,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.ResumeRunRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'ScaleRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScaleRun,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.ScaleRunRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.ScaleRunResponse.SerializeToString,
             ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
@@ -236,6 +287,87 @@ class TrainerService:
             '/trainer.v1.TrainerService/CancelRun',
             trainer_dot_v1_dot_service__pb2.CancelRunRequest.SerializeToString,
             trainer_dot_v1_dot_service__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/PauseRun',
+            trainer_dot_v1_dot_service__pb2.PauseRunRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.PauseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/ResumeRun',
+            trainer_dot_v1_dot_service__pb2.ResumeRunRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScaleRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/ScaleRun',
+            trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

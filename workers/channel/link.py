@@ -10,6 +10,7 @@ import zmq
 from layers.arrays import Array
 from workers.channel.address import ServerAddress, Vectors
 from workers.channel.memory import SharedVectors
+from workers.fingerprint import fingerprint
 from workers.v1 import work_pb2
 
 LINGER_MS = 2_000
@@ -43,7 +44,10 @@ class Link:
         self._socket = connect(address, worker, address.local if self._shares else address.remote)
 
     def join(self) -> None:
-        """Tell the server that this worker is ready for tasks."""
+        """Tell the server that this worker is ready for tasks, and what decides its bits."""
+        own = fingerprint()
+        self._join.fingerprint = own.digest
+        self._join.fingerprint_parts.update(own.parts)
         self._send(work_pb2.WorkerMessage(join=self._join))
 
     def receive(self, timeout: float) -> work_pb2.ServerMessage | None:
@@ -63,9 +67,10 @@ class Link:
         frames = [] if self._shares else [row.data for row in self.sums[:vectors]]
         self._send(work_pb2.WorkerMessage(answer=answer), frames)
 
-    def fail(self, message: str) -> None:
-        """Tell the server that this worker cannot go on, and why."""
-        self._send(work_pb2.WorkerMessage(failure=work_pb2.Failure(message=message)))
+    def fail(self, message: str, permanent: bool = False) -> None:
+        """Tell the server that this worker cannot go on, why, and whether no other could."""
+        failure = work_pb2.Failure(message=message, permanent=permanent)
+        self._send(work_pb2.WorkerMessage(failure=failure))
 
     def _send(
         self, message: work_pb2.WorkerMessage, frames: list[memoryview] | None = None

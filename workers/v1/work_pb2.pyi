@@ -27,18 +27,20 @@ class ServerMessage(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("round", "begin", "end", "gradient", "evaluation")
+    __slots__ = ("round", "begin", "end", "gradient", "evaluation", "diagnosis")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    DIAGNOSIS_FIELD_NUMBER: _ClassVar[int]
     round: int
     begin: int
     end: int
     gradient: Gradient
     evaluation: Evaluation
-    def __init__(self, round: _Optional[int] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., gradient: _Optional[_Union[Gradient, _Mapping]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ...) -> None: ...
+    diagnosis: Diagnosis
+    def __init__(self, round: _Optional[int] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., gradient: _Optional[_Union[Gradient, _Mapping]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ..., diagnosis: _Optional[_Union[Diagnosis, _Mapping]] = ...) -> None: ...
 
 class Gradient(_message.Message):
     __slots__ = ("step",)
@@ -52,13 +54,21 @@ class Evaluation(_message.Message):
     split: Split
     def __init__(self, split: _Optional[_Union[Split, str]] = ...) -> None: ...
 
+class Diagnosis(_message.Message):
+    __slots__ = ("step",)
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    def __init__(self, step: _Optional[int] = ...) -> None: ...
+
 class Ping(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class Stop(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("refused",)
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    refused: str
+    def __init__(self, refused: _Optional[str] = ...) -> None: ...
 
 class WorkerMessage(_message.Message):
     __slots__ = ("join", "answer", "failure")
@@ -71,10 +81,21 @@ class WorkerMessage(_message.Message):
     def __init__(self, join: _Optional[_Union[Join, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class Join(_message.Message):
-    __slots__ = ("memory",)
+    __slots__ = ("memory", "fingerprint", "fingerprint_parts")
+    class FingerprintPartsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     MEMORY_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_PARTS_FIELD_NUMBER: _ClassVar[int]
     memory: Memory
-    def __init__(self, memory: _Optional[_Union[Memory, _Mapping]] = ...) -> None: ...
+    fingerprint: str
+    fingerprint_parts: _containers.ScalarMap[str, str]
+    def __init__(self, memory: _Optional[_Union[Memory, _Mapping]] = ..., fingerprint: _Optional[str] = ..., fingerprint_parts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Memory(_message.Message):
     __slots__ = ("process", "descriptor", "device", "inode", "rows", "columns")
@@ -93,7 +114,7 @@ class Memory(_message.Message):
     def __init__(self, process: _Optional[int] = ..., descriptor: _Optional[int] = ..., device: _Optional[int] = ..., inode: _Optional[int] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("round", "begin", "end", "losses", "rows", "metric", "compute_seconds")
+    __slots__ = ("round", "begin", "end", "losses", "rows", "metric", "compute_seconds", "findings")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +122,7 @@ class Answer(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
     round: int
     begin: int
     end: int
@@ -108,10 +130,21 @@ class Answer(_message.Message):
     rows: int
     metric: _containers.RepeatedScalarFieldContainer[float]
     compute_seconds: float
-    def __init__(self, round: _Optional[int] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., losses: _Optional[_Iterable[float]] = ..., rows: _Optional[int] = ..., metric: _Optional[_Iterable[float]] = ..., compute_seconds: _Optional[float] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    def __init__(self, round: _Optional[int] = ..., begin: _Optional[int] = ..., end: _Optional[int] = ..., losses: _Optional[_Iterable[float]] = ..., rows: _Optional[int] = ..., metric: _Optional[_Iterable[float]] = ..., compute_seconds: _Optional[float] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("shard", "problem")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    problem: str
+    def __init__(self, shard: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("message",)
+    __slots__ = ("message", "permanent")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PERMANENT_FIELD_NUMBER: _ClassVar[int]
     message: str
-    def __init__(self, message: _Optional[str] = ...) -> None: ...
+    permanent: bool
+    def __init__(self, message: _Optional[str] = ..., permanent: _Optional[bool] = ...) -> None: ...

@@ -1,0 +1,47 @@
+"""Reading the one file that a user names to start from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from trainer.snapshots.folder import Folder, open_folder
+from trainer.snapshots.reader import ARRAYS, MANIFEST, read, read_tensors
+from trainer.snapshots.snapshot import Snapshot, SnapshotError
+
+
+def read_checkpoint(location: str) -> Snapshot:
+    """A snapshot, or the weights alone, of any run.
+
+    Args:
+        location: path or address of either file of a snapshot, or of a safetensors file without a
+            manifest beside it, which gives its arrays, step 0 and an empty document.
+
+    Raises:
+        SnapshotError: if it cannot be read or is not as it was written.
+    """
+    parent, name = os.path.split(location)
+    stem, suffix = Path(name).stem, Path(name).suffix
+    if suffix not in (ARRAYS, MANIFEST):
+        raise SnapshotError(
+            f"{location} is neither a snapshot nor weights: name a file that ends in {MANIFEST} or "
+            f"{ARRAYS}."
+        )
+    folder = open_folder(parent)
+    try:
+        if suffix == MANIFEST or _exists(folder, stem + MANIFEST):
+            return read(folder, stem)
+        return Snapshot(0, read_tensors(folder, name), {})
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SnapshotError(
+            f"The checkpoint {folder.place(name)} cannot be read ({why}): name another file."
+        ) from error
+
+
+def _exists(folder: Folder, name: str) -> bool:
+    try:
+        folder.size(name)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""Where snapshots lie: a folder of this machine, or one of an object store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from trainer.snapshots.local_folder import LocalFolder
+from trainer.snapshots.object_folder import ObjectFolder
+from trainer.snapshots.snapshot import SnapshotError
+
+
+class Folder(Protocol):
+    """Files by name. Every method raises OSError, and FileNotFoundError for a missing file."""
+
+    def place(self, name: str) -> str:
+        """The file's path or address, for messages."""
+        ...
+
+    def names(self) -> list[str]:
+        """Of all files; none if the folder is missing."""
+        ...
+
+    def size(self, name: str) -> int:
+        """In bytes."""
+        ...
+
+    def read(self, name: str) -> bytes: ...
+
+    def write(self, name: str, pieces: Sequence[memoryview]) -> None:
+        """When this returns, the file is there whole and survives a loss of power.
+
+        Until then there is no file of this name, or the one before.
+        """
+        ...
+
+    def delete(self, names: Sequence[str]) -> None:
+        """When this returns, the files stay deleted; missing ones are none the worse."""
+        ...
+
+
+def open_folder(location: str) -> Folder:
+    """
+    Args:
+        location: a path, or an address that fsspec knows, such as ``s3://bucket/folder``.
+
+    Raises:
+        SnapshotError: if fsspec does not know such addresses.
+    """
+    for scheme in ("file://", "local://"):
+        location = location.removeprefix(scheme)
+    if "://" not in location:
+        return LocalFolder(Path(location))
+    try:
+        return ObjectFolder(location)
+    except (ImportError, ValueError) as error:
+        raise SnapshotError(
+            f"No snapshots can be kept in {location} ({error}): install what it needs, or give a "
+            f"path."
+        ) from error

@@ -1,0 +1,102 @@
+"""Saving snapshots while the run goes on."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from layers.arrays import Array
+from trainer.snapshots.snapshot import Snapshot
+from trainer.snapshots.store import SnapshotStore
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a save ended.
+
+    Attributes:
+        error: why it failed; None if it did not.
+        seconds: that it took.
+        size: of its arrays, in bytes.
+    """
+
+    step: int
+    error: Exception | None
+    seconds: float = field(default=0.0, compare=False)
+    size: int = field(default=0, compare=False)
+
+
+class Writer:
+    """Saves in a thread of its own, one snapshot at a time.
+
+    Of each array it holds one copy, which it uses again in the next save. Its methods are for one
+    thread.
+    """
+
+    def __init__(self, store: SnapshotStore) -> None:
+        self._store = store
+        self._copies: dict[str, Array] = {}
+        self._outcomes: deque[Outcome] = deque()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def offer(self, step: int, arrays: Mapping[str, Array], document: dict[str, Any]) -> bool:
+        """Begin to save a copy of all this; the caller may change it afterwards.
+
+        Returns:
+            False, and nothing is copied, if a save is in progress or the writer is closed.
+        """
+        if self._closed or self._saving():
+            return False
+        self._copies = {name: self._copy(name, array) for name, array in arrays.items()}
+        snapshot = Snapshot(step, self._copies, copy.deepcopy(document))
+        # A daemon: a store that never answers shall not keep the process from ending.
+        self._thread = threading.Thread(
+            target=self._save, args=(snapshot,), name="snapshot", daemon=True
+        )
+        self._thread.start()
+        return True
+
+    def finished(self) -> Outcome | None:
+        """The outcome of the earliest save that has ended and was not yet told; never waits."""
+        if self._saving() or not self._outcomes:
+            return None
+        return self._outcomes.popleft()
+
+    def close(self, seconds: float) -> bool:
+        """Wait for the save in progress and take no more.
+
+        Returns:
+            Whether it has ended; if not, it goes on until the process ends.
+        """
+        self._closed = True
+        if self._thread is not None:
+            self._thread.join(seconds)
+        return not self._saving()
+
+    def _saving(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _copy(self, name: str, array: Array) -> Array:
+        found = self._copies.get(name)
+        if found is None or (found.shape, found.dtype) != (array.shape, array.dtype):
+            found = np.empty_like(array)
+        np.copyto(found, array)
+        return found
+
+    def _save(self, snapshot: Snapshot) -> None:
+        error, started = None, time.perf_counter()
+        try:
+            self._store.save(snapshot)
+        except Exception as caught:  # the run shall hear of it, whatever it is
+            error = caught
+        seconds = time.perf_counter() - started
+        size = sum(array.nbytes for array in snapshot.arrays.values())
+        self._outcomes.append(Outcome(snapshot.step, error, seconds, size))
