@@ -49,6 +49,7 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
 def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
     change = event.state_change
     run.state, run.message = change.state, change.message
+    run.workers = run.workers or run.spec.workers.count  # a run stored before it could be scaled
     if change.state == run_pb2.RUN_STATE_LAUNCHING:
         run.fruitless_attempts = fruitless(run) if run.attempt else 0
         run.attempt += 1
