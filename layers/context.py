@@ -107,9 +107,10 @@ class Context:
         dtype = array.dtype if dtype is None else dtype
         if array.flags.c_contiguous:
             return self.empty(name, shape, dtype)
-        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        strides = array.strides
+        order = sorted(range(array.ndim), key=lambda axis: -abs(strides[axis]))
         memory = self.empty(name, tuple(shape[axis] for axis in order), dtype)
-        return memory.transpose(np.argsort(order))
+        return memory.transpose([order.index(axis) for axis in range(len(order))])
 
 
 EVALUATION = Context()

@@ -9,7 +9,6 @@ import numpy as np
 
 from layers.arrays import Array, Params, Shape
 from layers.context import EVALUATION, Context
-from layers.hyperparameters import as_pair
 from layers.layer import Backward, Operations
 from layers.pooling_blocks import PoolingBlocks
 
@@ -25,25 +24,22 @@ class MeanPool(PoolingBlocks):
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        rows, columns = as_pair(self.size)
-        whole = self.whole_blocks(x)
-        positions = [whole[:, i::rows, j::columns] for i in range(rows) for j in range(columns)]
-        y = context.empty_like("y", positions[0])
-        np.copyto(y, positions[0])
-        for position in positions[1:]:
+        first, *later = self.positions_apart(x, context.scratch)
+        share = 1 / (1 + len(later))
+        y = context.empty_like("y", first)
+        np.copyto(y, first)
+        for position in later:
             y += position
-        y *= 1 / (rows * columns)
+        y *= share
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
             if not input_gradient:
                 return None
             dx = context.empty_like("dx", x, dtype=dy.dtype)
-            dwhole = self.whole_blocks(dx)
-            if dwhole.shape != dx.shape:
+            if self.whole_blocks(dx).shape != dx.shape:
                 dx[...] = 0
-            for i in range(rows):
-                for j in range(columns):
-                    np.multiply(dy, 1 / (rows * columns), out=dwhole[:, i::rows, j::columns])
+            each = np.multiply(dy, share, out=context.scratch.empty_like("share", dy))
+            self.put_positions([each] * (1 + len(later)), dx)
             return dx
 
         return y, backward

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from layers.arrays import Array, Params, Shape
+from layers.context import Context
 from layers.hyperparameters import Pair, ShapeError, as_pair, one_of, pair_at_least, require
 from layers.layer import Shapes
 
@@ -56,3 +57,41 @@ class PoolingBlocks:
         rows, columns = as_pair(self.size)
         height, width = x.shape[1] // rows * rows, x.shape[2] // columns * columns
         return x[:, :height, :width]
+
+    def positions_apart(self, x: Array, context: Context) -> list[Array]:
+        """Copies of all blocks' first positions, of their second positions, and so on.
+
+        In row-major order. Work on them runs through long stretches of memory; NumPy's inner
+        loops over the few channels of every second column take several times as long.
+        """
+        apart = self.positions_like(x, context)
+        for copy, position in zip(apart, self._positions(x), strict=True):
+            _copy(position, copy)
+        return apart
+
+    def positions_like(self, x: Array, context: Context) -> list[Array]:
+        """Memory for ``positions_apart``."""
+        return [
+            context.empty_like(f"position {i}", x, position.shape)
+            for i, position in enumerate(self._positions(x))
+        ]
+
+    def put_positions(self, apart: list[Array], x: Array) -> None:
+        """Write them back into the whole blocks of x."""
+        for copy, position in zip(apart, self._positions(x), strict=True):
+            _copy(copy, position)
+
+    def _positions(self, x: Array) -> list[Array]:
+        rows, columns = as_pair(self.size)
+        whole = self.whole_blocks(x)
+        return [whole[:, i::rows, j::columns] for i in range(rows) for j in range(columns)]
+
+
+def _copy(source: Array, target: Array) -> None:
+    """Copy positions as whole items where their channels lie side by side: NumPy's loop over the
+    channels of one position costs more than the position itself."""
+    channels = np.dtype((np.void, source.shape[-1] * source.itemsize))
+    if source.strides[-1] == target.strides[-1] == source.itemsize:
+        np.copyto(target.view(channels), source.view(channels))
+    else:
+        np.copyto(target, source)

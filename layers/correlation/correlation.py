@@ -8,7 +8,7 @@ from layers.arrays import Array
 from layers.context import Context
 from layers.correlation.phases import Size
 from layers.correlation.row_schemes import RowScheme, row_scheme
-from layers.correlation.windows import by_window, padded_positions, windows, windows_a_matrix
+from layers.correlation.windows import by_window, padded_positions, windows
 
 WORKING_SET = 4 << 20
 """Bytes that the samples worked on at a time may take; about what a core's share of the caches
@@ -29,13 +29,17 @@ class Correlation:
         scheme = self._scheme = row_scheme(size.rows, kernel_rows, self._columns, channels)
         self._samples, self._pitch, self._filters = samples, size.pitch, filters
         self._positions = scheme.tiles * samples * size.pitch
+        # Positions before the first one that windows of feedback reach.
+        self._lead = self._columns - 1
         self._context, self._dtype = context, K.dtype
         self._slab_channels = scheme.slab_channels(channels)
         self._U = scheme.kernels(K).reshape(scheme.depth, -1, filters)
-        self.x = self._images("x", scheme.input_rows, channels)
+        rows = scheme.input_rows
+        self.x = self._images(self._image_memory("x", rows, channels), rows)
         self._slabs = self._slab_memory("slabs", self._slab_channels)
         self._windows = windows(self._slabs, self._positions, self._columns)
-        self._products = self._slab_memory("products", filters)
+        self._products_memory = self._slab_memory("products", filters, self._lead)
+        self._products = self._products_memory[:, self._lead :]
 
     def forward(self, y: Array) -> None:
         """Fill some samples of what ``output_images`` gave, from ``x``; in order of samples."""
@@ -50,15 +54,16 @@ class Correlation:
 
     def prepare_backward(self) -> None:
         """Set up ``dy`` and what else backward needs."""
-        self.dy = self._images("dy", self._scheme.output_rows, self._filters)
+        self._dy_memory = self._image_memory("dy", self._scheme.output_rows, self._filters)
+        self.dy = self._images(self._dy_memory, self._scheme.output_rows)
         self._dU = self._zeros("dU", self._U.shape)
-        # Beyond the last position there is no feedback.
+        # Before the first and beyond the last position there is no feedback.
+        self._products_memory[:, : self._lead] = 0
         self._products[:, self._positions :] = 0
         depth, window, filters = self._U.shape
         by_column = (depth, self._columns, window, filters)
         self._part = self._context.empty("part", by_column, self._dtype)
-        one_matrix = (depth, windows_a_matrix(self._positions, self._columns), window)
-        self._dwindows = self._context.empty("dwindows", one_matrix, self._dtype)
+        self._mirrored = self._mirrored_kernels()
         self._dx = self._context.empty("padded dx", self.x.shape, self._dtype)
         self._tiles = self._context.empty("tiles", self._slabs.shape, self._dtype)
 
@@ -74,18 +79,15 @@ class Correlation:
         np.matmul(self._windows.transpose(0, 1, 3, 2), dproducts, out=self._part)
         self._dU += self._part.sum(axis=1)
         if input_gradient:
-            # The windows' gradients, in place of the windows.
-            dslabs, UT = self._slabs, self._U.transpose(0, 2, 1)
-            covered = self._dwindows.shape[1] * columns
-            dslabs[:, covered:] = 0
-            for first in range(columns):
-                np.matmul(dproducts[:, first], UT, out=self._dwindows)
-                part = dslabs[:, first : first + covered]
-                if first == 0:
-                    np.copyto(part, self._dwindows.reshape(part.shape))
-                else:
-                    part += self._dwindows.reshape(part.shape)
-            scheme.slabs_adjoint(dslabs, self._dx, self._tiles)
+            # Position p takes part in the windows from p − columns + 1 to p. The windows'
+            # gradients come in place of the windows.
+            feedback = self._dy_memory[np.newaxis] if scheme.in_place else self._products_memory
+            np.matmul(
+                windows(feedback, positions, columns),
+                self._mirrored[:, np.newaxis],
+                out=by_window(self._slabs, positions, columns),
+            )
+            scheme.slabs_adjoint(self._slabs, self._dx, self._tiles)
         return self._dx
 
     def kernel_gradient(self) -> Array:
@@ -100,17 +102,30 @@ class Correlation:
         # The last windows reach beyond the last position; gradients may lie there.
         self._slabs[:, self._positions :] = 0
 
-    def _slab_memory(self, name: str, channels: int) -> Array:
-        positions = padded_positions(self._positions, self._columns)
+    def _mirrored_kernels(self) -> Array:
+        """(depth, kernel columns · O, slab channels): the last column first."""
+        depth, _, filters = self._U.shape
+        by_column = self._U.reshape(depth, self._columns, -1, filters)[:, ::-1]
+        mirrored = by_column.transpose(0, 1, 3, 2)
+        memory = self._context.empty("mirrored", mirrored.shape, self._dtype)
+        np.copyto(memory, mirrored)
+        return memory.reshape(depth, self._columns * filters, -1)
+
+    def _slab_memory(self, name: str, channels: int, lead: int = 0) -> Array:
+        positions = lead + padded_positions(self._positions, self._columns)
         shape = (self._scheme.depth, positions, channels)
         return self._context.empty(name, shape, self._dtype)
 
-    def _images(self, name: str, rows: int, channels: int) -> Array:
-        """(rows, samples, pitch, channels), zeros."""
+    def _image_memory(self, name: str, rows: int, channels: int) -> Array:
+        """(positions and the spare ones before and after them, channels), zeros."""
         spare = padded_positions(self._positions, self._columns) - self._positions
+        positions = self._lead + rows * self._samples * self._pitch + spare
+        return self._zeros(name, (positions, channels))
+
+    def _images(self, memory: Array, rows: int) -> Array:
+        """(rows, samples, pitch, channels)."""
         positions = rows * self._samples * self._pitch
-        memory = self._zeros(name, (positions + spare, channels))[:positions]
-        return _images(memory, self._scheme, rows, self._samples)
+        return _images(memory[self._lead :][:positions], self._scheme, rows, self._samples)
 
     def _zeros(self, name: str, shape: tuple[int, ...]) -> Array:
         array = self._context.empty(name, shape, self._dtype)

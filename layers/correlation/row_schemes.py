@@ -28,6 +28,7 @@ class RowScheme(Protocol):
     tiles: rows of a slab.
     input_rows, output_rows: rows of x and y; y's last ones may be more than wanted.
     rows_first: x and y lie row by row, each with all samples, or sample by sample.
+    in_place: the products are y itself, and their feedback dy.
     """
 
     depth: int
@@ -35,6 +36,7 @@ class RowScheme(Protocol):
     input_rows: int
     output_rows: int
     rows_first: bool
+    in_place: bool
 
     def slab_channels(self, channels: int) -> int: ...
 
@@ -73,13 +75,11 @@ def row_scheme(rows: int, kernel_rows: int, kernel_columns: int, channels: int) 
 
 
 class Stacked:
-    """The kernel's rows become channels: position (u, v) has x[u], x[u+1], … x[u+r−1] at v.
-
-    The products are y itself.
-    """
+    """The kernel's rows become channels: position (u, v) has x[u], x[u+1], … x[u+r−1] at v."""
 
     depth = 1
     rows_first = False
+    in_place = True
 
     def __init__(self, rows: int, kernel_rows: int) -> None:
         self._kernel_rows = kernel_rows
@@ -129,6 +129,7 @@ class FastRows:
     """Cook–Toom along the rows: m output rows by m + r − 1 slabs, where m·r would be plain."""
 
     rows_first = True
+    in_place = False
 
     def __init__(self, rows: int, kernel_rows: int) -> None:
         m = _tile_rows(rows, kernel_rows)
