@@ -50,8 +50,19 @@ def _layer(layer: Layer, relu: Literal["_relu", ""]) -> dict[str, Any]:
 
 
 def samples_per_second(client: Client, workload: Workload, data: Path) -> float:
-    """Train once; the rate over all steps, the first ones included."""
-    run = client.wait(client.submit(specification(workload, data)).id)
+    """Train once; the rate over the steps after the warm-up, as on the other sides.
+
+    What a run reports are the rows and the seconds of training so far, so the rate is what came
+    between its first report after the warm-up and its last one.
+    """
+    run_id = client.submit(specification(workload, data)).id
+    reported = [
+        (progress.samples, progress.samples / progress.samples_per_second)
+        for response in client.watch(run_id)
+        if (progress := response.event.progress).step >= workload.warmup
+    ]
+    run = client.get(run_id)
     if run.state != run_pb2.RUN_STATE_SUCCEEDED:
         raise SystemExit(f"the run of {workload.name} did not succeed: {run.message}")
-    return run.result.samples_per_second
+    (rows, seconds), (last_rows, last_seconds) = reported[0], reported[-1]
+    return (last_rows - rows) / (last_seconds - seconds)

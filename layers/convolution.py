@@ -10,8 +10,9 @@ import numpy as np
 
 from layers.arrays import Array, Params, Shape
 from layers.context import EVALUATION, Context
-from layers.correlation import Axis, Correlation, Plane, output_images, samples_at_once
+from layers.correlation import Axis, Correlation, Plane, samples_at_once
 from layers.correlation.phases import Size
+from layers.epilogue import MakeEpilogue, Nothing, wanted
 from layers.hyperparameters import (
     Pair,
     ShapeError,
@@ -24,8 +25,6 @@ from layers.hyperparameters import (
 )
 from layers.initialisers import INITIALISERS, Initialiser, fans, initialise
 from layers.layer import Backward, Operations, Shapes
-from layers.max_pool import MaxPool, Winners
-from layers.relu import masked, rectified
 
 Bias = Literal["channel", "position", "none"]
 
@@ -105,43 +104,26 @@ class Convolution:
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        return self.forward_with(params, x, context)
+        return self.forward_with(Nothing, params, x, context)
 
     def forward_with(
-        self,
-        params: Params,
-        x: Array,
-        context: Context,
-        relu: bool = False,
-        pool: MaxPool | None = None,
+        self, epilogue: MakeEpilogue, params: Params, x: Array, context: Context
     ) -> tuple[Array, Backward]:
-        """Forward with one layer that follows, done to a few samples while they are in cache."""
+        """Forward with what follows, a few samples at a time."""
         plane = self.plane(x.shape[1:])
         K, size = plane.by_phase(params["K"]), plane.size
         groups = _groups(len(x), samples_at_once(size, K))
-        winners: dict[int, Winners] = {}
-        if pool is None:
-            images = output_images(size, K, len(x), context)
-            y = _wanted(images, size)
-        else:
-            output = pool.shapes(self.shapes(x.shape[1:]).output).output
-            y = context.empty("y", (len(x), *output), x.dtype)
+        end = epilogue(size, K, len(x), context)
         for samples, parts in groups:
             correlation = Correlation(size, K, samples, context.scratch)
-            if pool is not None:
-                images = output_images(size, K, samples, context.scratch)
-            bias = self._bias_of_rows(params, images.shape)
+            bias = self._bias_of_rows(params, end.images(parts[0]).shape)
             for part in parts:
-                some = images[:, part] if pool is None else images
+                images = end.images(part)
                 plane.pad(x[part], correlation.x)
-                correlation.forward(some)
+                correlation.forward(images)
                 if bias is not None:
-                    some += bias
-                if relu:
-                    rectified(some, out=some)
-                if pool is not None:
-                    own = context.part(part.start)
-                    y[part], winners[part.start] = pool.reduce(_wanted(some, size), own)
+                    images += bias
+                end.finish(images, part)
 
         def backward(dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
             for gradient in grads.values():
@@ -152,15 +134,10 @@ class Convolution:
             for samples, parts in groups:
                 correlation = Correlation(size, K, samples, context.scratch)
                 correlation.prepare_backward()
-                feedback = _wanted(correlation.dy, size)
+                feedback = wanted(correlation.dy, size)
                 for part in parts:
                     plane.pad(x[part], correlation.x)
-                    if pool is not None:
-                        pool.spread(dy[part], winners[part.start], feedback, context)
-                    elif relu:
-                        masked(dy[part], y[part], context.scratch, out=feedback)
-                    else:
-                        np.copyto(feedback, dy[part])
+                    end.feedback(dy[part], part, feedback)
                     self._add_bias_gradient(grads, correlation.dy, size)
                     dpadded = correlation.backward(input_gradient)
                     if dx is not None:
@@ -168,7 +145,7 @@ class Convolution:
                 plane.add_by_phase(correlation.kernel_gradient(), grads["K"])
             return dx
 
-        return y, backward
+        return end.y, backward
 
     def _bias_of_rows(self, params: Params, images: Shape) -> Array | None:
         """b for images (rows, samples, pitch, channels), whole rows of it: a loop over few
@@ -189,11 +166,6 @@ class Convolution:
             grads["b"] += np.add.reduce(by_column, axis=0)
         elif self.bias == "position":
             grads["b"] += np.add.reduce(dy[: size.rows, :, : size.columns], axis=1)
-
-
-def _wanted(images: Array, size: Size) -> Array:
-    """(samples, rows, columns, channels) of (rows, samples, pitch, channels)."""
-    return images[: size.rows, :, : size.columns].swapaxes(0, 1)
 
 
 def _groups(rows: int, most: int) -> list[tuple[int, list[slice]]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from layers.arrays import Array, Params, Shape
 from layers.context import EVALUATION, Context
 from layers.convolution import Convolution
+from layers.epilogue import Pooling
 from layers.layer import Backward, Operations, Shapes
 from layers.max_pool import MaxPool
 
@@ -35,4 +37,5 @@ class ConvolutionMaxPool:
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        return self.convolution.forward_with(params, x, context, pool=self.pool)
+        pooling = partial(Pooling, self.pool)
+        return self.convolution.forward_with(pooling, params, x, context)

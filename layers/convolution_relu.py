@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from layers.arrays import Array, Params, Shape
 from layers.context import EVALUATION, Context
 from layers.convolution import Convolution
+from layers.epilogue import Rectification
 from layers.layer import Backward, Operations
 
 
@@ -23,4 +24,4 @@ class ConvolutionReLU(Convolution):
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        return self.forward_with(params, x, context, relu=True)
+        return self.forward_with(Rectification, params, x, context)
