@@ -40,7 +40,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InvalidSpecError([Violation("", f"{path} is not TOML: {error}")]) from None
     except RecursionError:
         raise InvalidSpecError([Violation("", f"{path} is nested too deeply")]) from None
-    _resolve_paths(document, path.absolute().parent)
+    for section in _PATHS:
+        _resolve_path(document, section, path.absolute().parent)
     return document
 
 
@@ -74,7 +75,7 @@ def override(document: dict[str, Any], setting: str) -> None:
         raise _nowhere(setting)
     target[steps[-1]] = value
     if steps[0] in _PATHS:
-        _resolve_paths(document, Path.cwd())
+        _resolve_path(document, str(steps[0]), Path.cwd())
 
 
 def _steps(name: str) -> list[str | int]:
@@ -101,12 +102,9 @@ def _nowhere(setting: str) -> InvalidSpecError:
     )
 
 
-def _resolve_paths(document: dict[str, Any], folder: Path) -> None:
-    """Make relative paths absolute; those that are, and addresses, stay as they are."""
-    for section, field in _PATHS.items():
-        fields = document.get(section)
-        if not isinstance(fields, dict):
-            continue
-        path = fields.get(field)
-        if isinstance(path, str) and path and "://" not in path:
-            fields[field] = os.path.normpath(folder / path)
+def _resolve_path(document: dict[str, Any], section: str, folder: Path) -> None:
+    """Make a section's relative path absolute; addresses stay as they are."""
+    fields, field = document.get(section), _PATHS[section]
+    path = fields.get(field) if isinstance(fields, dict) else None
+    if isinstance(path, str) and path and "://" not in path:
+        document[section][field] = os.path.normpath(folder / path)
