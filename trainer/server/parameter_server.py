@@ -164,7 +164,7 @@ class ParameterServer:
                 self._report_epoch(held_out)
                 state.epoch = Tally()
             if self._keeper is not None and not self._is_over():
-                self._keeper.take(state, self._beside_the_state())
+                self._keeper.take(state, self._beside_the_state)
         return self._finish(held_out)
 
     def _restore(self) -> bool:
@@ -240,7 +240,7 @@ class ParameterServer:
             return
         if self._keeper is None:
             raise RunFailedError("the run keeps no snapshots, so it cannot be paused")
-        self._keeper.take_last(self._state, self._beside_the_state())
+        self._keeper.take_last(self._state, self._beside_the_state)
         raise RunPausedError
 
     def _is_over(self) -> bool:
