@@ -201,7 +201,7 @@ def task_of(link: Link) -> work_pb2.Task:
 
 
 def join(hub: Hub, link: Link, name: str) -> None:
-    link.join()
+    link.join("")
     sender, message, _ = received(hub)
     assert (sender, message.WhichOneof("kind")) == (name, "join")
     hub.admit(name, message.join)
@@ -332,7 +332,7 @@ def test_a_worker_that_comes_back_under_its_name_is_heard() -> None:
 
 def test_memory_of_another_size_is_refused() -> None:
     with Hub(SIZE) as hub, Link(hub.address, "w", SIZE + 1, ROWS, "memory") as link:
-        link.join()
+        link.join("")
         _, message, _ = received(hub)
         with pytest.raises(SharedMemoryError, match="w has a network of another size"):
             hub.admit("w", message.join)
@@ -363,7 +363,7 @@ def test_a_peer_with_a_key_of_its_own_is_turned_away(endpoint: str) -> None:
             socket.send(b"let me in")
             assert monitor.poll(int(SECONDS * 1000)), "the stranger was not refused"
             for _ in range(3):
-                good.join()
+                good.join("")
                 assert received(hub)[0] == "good"
             assert hub.receive(0) is None
         finally:
@@ -388,7 +388,7 @@ def test_a_peer_without_the_servers_key_gets_nothing_through(kind: str) -> None:
             socket.send(b"let me in")
             assert monitor.poll(int(SECONDS * 1000)), "the stranger was not refused"
             for _ in range(3):
-                good.join()
+                good.join("")
                 assert received(hub)[0] == "good"
             assert hub.receive(0) is None
         finally:

@@ -66,6 +66,7 @@ def test_nobody_goes_back_below_the_first_layer_with_parameters(document: dict[s
         ({"epochs": 3, "batch_size": 64}, 23, 69),
         ({"epochs": 3, "batch_size": "full"}, 1, 3),
         ({"steps": 50, "batch_size": 64}, 23, 50),
+        ({"steps": 50, "batch_size": 64, "stop_after": 7}, 23, 7),
         ({"epochs": 2, "batch_size": 1}, 1437, 2874),
     ],
 )

@@ -7,13 +7,14 @@ import os
 import queue
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -319,6 +320,40 @@ def test_a_killed_worker_and_a_killed_server_cost_no_bit(
     left = [event.membership for event in happened if event.membership.reason]
     assert [(one.worker, one.joined, one.step) for one in left] == [("worker-0", False, 99)]
     eventually(lambda: not any((folder / "snapshots").iterdir()))
+
+
+def test_a_run_is_verified_by_another_number_of_workers_until_its_record_is_forged(
+    serve: Serve, trained: dict[str, dict[str, Any]]
+) -> None:
+    run = trained["2 workers"]
+    found = serve.json("verify", run["id"], "--workers", "1")
+    assert (found["same"], found["compared"], found["equal"]) == (True, 41, 41)
+    assert (found["workers"], found["weights_digest"]) == (1, run["weights_digest"])
+    assert found["receipt_differences"] == []
+
+    forge_digest(serve.temporary / "state" / "runs.db", run["id"], step=46)
+    command = serve.command("verify", run["id"], "--workers", "3", "--steps", "80")
+    assert command.end() == ExitCode.OTHER_BITS, command.err.seen
+    assert "compared        3 epochs, to step 69" in command.out.seen
+    assert "equal           2 of 3" in command.out.seen
+    assert "first differs   epoch 2 (step 46)" in command.out.seen
+
+
+def forge_digest(database: Path, run_id: str, step: int) -> None:
+    """Write another digest into the record of a run's epoch."""
+    with closing(sqlite3.connect(database, timeout=SECONDS)) as store, store:
+        for number, sequence, content in store.execute(
+            "SELECT number, events.sequence, event FROM events JOIN runs USING (number) "
+            "WHERE id = ?",
+            (run_id,),
+        ).fetchall():
+            event = run_pb2.Event.FromString(content)
+            if event.epoch.step == step:
+                event.epoch.weights_digest = "0" * 64
+                store.execute(
+                    "UPDATE events SET event = ? WHERE number = ? AND sequence = ?",
+                    (event.SerializeToString(), number, sequence),
+                )
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f"the full MNIST is not at {MNIST}")

@@ -55,7 +55,7 @@ from trainer.server.weights import digest, write_weights
 from trainer.update_rules import SGD, UPDATE_RULES, Descent, Momentum, State
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import Link, Vectors, connect
-from workers.datasets import Dataset, DatasetError, Description, Digits, Npz
+from workers.datasets import Dataset, DatasetError, Description, Digits, Npz, data_digest
 from workers.faults import NO_FAULTS, FaultPlan
 from workers.job import Job
 from workers.sampling import Sampling
@@ -215,7 +215,7 @@ def played(run: Run, name: str, vectors: Vectors = "memory") -> Iterator[Link]:
     """A worker played by the test; it has joined."""
     size = network().size
     with Link(run.address, name, size, sums_needed(SHARDS), vectors) as link:
-        link.join()
+        link.join(data_digest(Digits().load()))
         yield link
 
 
@@ -1023,7 +1023,7 @@ def test_memory_that_cannot_be_shared_fails_the_run(plan: TrainingPlan) -> None:
     with running(plan, "w") as run:
         size = network().size + 1
         with Link(run.address, "w", size, sums_needed(SHARDS), "memory") as link:
-            link.join()
+            link.join(data_digest(Digits().load()))
             assert run.fail() == "w cannot share memory: w has a network of another size"
 
 

@@ -271,6 +271,28 @@ def test_a_page_that_nobody_gave_is_refused(
         stub(service).ListRuns(service_pb2.ListRunsRequest(**request_fields), timeout=30)
 
 
+def test_all_events_of_a_run_are_listed_in_pages(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_manager, "EVENTS_AT_ONCE", 2)
+    run, runner = submit_and_take(service, document)
+    for step in range(1, 5):
+        runner.report(progress=progress(step))
+    runner.report(finished=RESULT)
+    events = list(service.client.events(run.id))
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert [e.progress.step for e in events if e.HasField("progress")] == [1, 2, 3, 4]
+    assert events[-1].state_change.state == SUCCEEDED
+
+
+def test_events_after_the_last_are_none(service: RunningService, document: dict[str, Any]) -> None:
+    run = service.client.submit(document)
+    request = service_pb2.ListEventsRequest(id=run.id, after=2**64 - 1)
+    assert not stub(service).ListEvents(request, timeout=30).events
+    with pytest.raises(NotFoundError, match="there is no run 'r-9'"):
+        list(service.client.events("r-9"))
+
+
 def test_where_nobody_listens_the_client_says_what_to_do() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(UnreachableError, match="sumgrad serve"):
         client.get("r-1")

@@ -17,13 +17,14 @@ from layers import LAYERS, LOSSES
 from layers.hyperparameters import Pair
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import SCHEDULES
+from trainer.server.weights import write_weights
 from trainer.spec.parse import check_against_data, parse
 from trainer.spec.run_spec import Snapshots, Train, Workers
 from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_document, to_message
 from trainer.update_rules import UPDATE_RULES, Descent, Momentum
 from trainer.v1 import run_pb2
-from workers.datasets import DATASETS
+from workers.datasets import DATASETS, Digits
 from workers.faults import Action, Fault, Point
 
 LIMIT = 8
@@ -287,6 +288,32 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         {"train__schedule": {"type": "plateau", "patience": 2, "step": 1}},
         f"train.schedule.step: {NOT_A_FIELD}",
     ),
+    ({"train__stop_after": 0}, "train.stop_after: must be ≥ 1, got 0"),
+    ({"train__stop_after": "all"}, "train.stop_after: must be a whole number, got 'all'"),
+    (
+        {"train__stop_after": 47},
+        "train.stop_after: must be at most the 46 steps of the run, got 47",
+    ),
+    (
+        {"train__epochs": ABSENT, "train__steps": 5, "train__stop_after": 6},
+        "train.stop_after: must be at most the 5 steps of the run, got 6",
+    ),
+    (
+        {"model__start_from": "weights.safetensors"},
+        "model.start_from: must be an absolute path or an address such as s3://bucket/folder, got "
+        "'weights.safetensors'",
+    ),
+    ({"model__start_from": 3}, "model.start_from: must be a text, got 3"),
+    (
+        {"model__start_from": "/nowhere.safetensors"},
+        "model.start_from: The checkpoint /nowhere.safetensors cannot be read (No such file or "
+        "directory): name another file.",
+    ),
+    (
+        {"model__start_from": "/nowhere"},
+        "model.start_from: /nowhere is neither a snapshot nor weights: name a folder that holds "
+        "snapshots, or a file that ends in .json or .safetensors.",
+    ),
     ({"train__early_stopping": {}}, "train.early_stopping.patience: is required"),
     ({"train__early_stopping": 5}, "train.early_stopping: must be a table of fields, got 5"),
     (
@@ -465,6 +492,8 @@ def test_cross_entropy_is_refused_where_targets_are_vectors(
         {"train__schedule": {"type": "step", "every_epochs": 1}, "train__warmup_steps": 10},
         {"train__schedule": {"type": "plateau", "patience": 0}},
         {"train__early_stopping": {"patience": 1}},
+        {"train__stop_after": 46},
+        {"train__epochs": ABSENT, "train__steps": 5, "train__stop_after": 1},
         {"workers__count": 4},
         {"workers__fingerprint": "any", "train__non_finite": "skip"},
         {"snapshots": {"every_steps": 10, "every_seconds": 1, "keep": 1, "location": "/snapshots"}},
@@ -590,6 +619,31 @@ def test_every_policy_has_an_enum_value() -> None:
     assert enum_names(run_pb2.FingerprintPolicy, "FINGERPRINT_POLICY_") == set(policies)
     policies = get_args(Train.model_fields["non_finite"].annotation)
     assert enum_names(run_pb2.NonFinite, "NON_FINITE_") == set(policies)
+
+
+def test_a_checkpoint_of_another_network_is_a_mistake(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = parse(document)
+    network = spec.job().network(Digits().describe())
+    path = tmp_path / "weights.safetensors"
+    write_weights(path, network, network.init(0), {})
+    document["model"]["start_from"] = str(path)
+    check_against_data(parse(document), LIMIT)
+    document["model"]["layers"][0]["units"] = 17
+    assert violations(document) == [
+        f"model.start_from: The checkpoint {path} does not fit the network: 0.W is 16×64 there "
+        "and 17×64 in the network."
+    ]
+
+
+def test_an_end_and_a_start_survive_the_way_to_a_message_and_back(
+    document: dict[str, Any],
+) -> None:
+    spec = parse(changed(document, train__stop_after=7, model__start_from="/w.safetensors"))
+    message = to_message(spec)
+    assert (message.train.stop_after, message.model.start_from) == (7, "/w.safetensors")
+    assert parse(to_document(message)) == spec
 
 
 def test_training_and_its_message_have_the_same_fields() -> None:

@@ -58,6 +58,35 @@ def test_a_relative_data_path_is_read_from_the_files_folder(
     assert found == expected.format(folder=folder, parent=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("written_path", "expected"),
+    [
+        ("w.safetensors", "{folder}/w.safetensors"),
+        ("../runs/r-1", "{parent}/runs/r-1"),
+        ("/w.safetensors", "/w.safetensors"),
+        ("s3://bucket/w.safetensors", "s3://bucket/w.safetensors"),
+    ],
+)
+def test_a_relative_checkpoint_is_read_from_the_files_folder(
+    tmp_path: Path, written_path: str, expected: str
+) -> None:
+    folder = tmp_path / "specs"
+    folder.mkdir()
+    path = written(folder, f'[model]\nstart_from = "{written_path}"')
+    found = read_toml(path)["model"]["start_from"]
+    assert found == expected.format(folder=folder, parent=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "a b/1.json", 'qu"ote', "ü=[1]"])
+def test_a_checkpoint_that_is_given_beside_the_file_is_read_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = {"model": {"start_from": "/other"}, "data": {"path": "stays"}}
+    found = read_spec(document, start_from=name)
+    assert found == {"model": {"start_from": f"{tmp_path}/{name}"}, "data": {"path": "stays"}}
+
+
 @pytest.mark.parametrize("content", ["data = 3", "[data]\npath = 3", "seed = 1"])
 def test_a_document_without_a_data_path_is_left_as_it_is(tmp_path: Path, content: str) -> None:
     assert read_toml(written(tmp_path, content)) in (

@@ -10,6 +10,7 @@ with Client() as client:
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +86,7 @@ class Client:
         *,
         workers: int | None = None,
         set: tuple[str, ...] = (),
+        start_from: str | Path | None = None,
     ) -> run_pb2.Run:
         """Submit a run.
 
@@ -92,11 +94,12 @@ class Client:
             spec: a TOML file, or its content as a dictionary.
             workers: instead of the specification's ``workers.count``.
             set: overrides like ``train.batch_size=64``.
+            start_from: checkpoint, instead of the specification's ``model.start_from``.
 
         Raises:
             InvalidSpecError: with every mistake that was found; nothing is launched.
         """
-        message = to_message(parse(read_spec(spec, workers, set)))
+        message = to_message(parse(read_spec(spec, workers, set, start_from)))
         request = service_pb2.SubmitRunRequest(spec=message)
         response: service_pb2.SubmitRunResponse = self._call(self._stub.SubmitRun, request)
         return response.run
@@ -154,6 +157,16 @@ class Client:
         finally:
             call.cancel()
 
+    def events(self, run_id: str) -> Iterator[run_pb2.Event]:
+        """What has happened to a run so far, oldest first. Raises NotFoundError."""
+        request = service_pb2.ListEventsRequest(id=run_id)
+        while True:
+            page: service_pb2.ListEventsResponse = self._call(self._stub.ListEvents, request)
+            if not page.events:
+                return
+            yield from page.events
+            request.after = page.events[-1].sequence
+
     def wait(self, run_id: str) -> run_pb2.Run:
         """The run when it has ended."""
         for _ in self.watch(run_id):
@@ -184,9 +197,12 @@ class Client:
 
 
 def read_spec(
-    spec: str | Path | dict[str, Any], workers: int | None = None, settings: tuple[str, ...] = ()
+    spec: str | Path | dict[str, Any],
+    workers: int | None = None,
+    settings: tuple[str, ...] = (),
+    start_from: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The document of a specification with its overrides.
+    """The document of a specification with its overrides, as ``Client.submit`` has them.
 
     Raises:
         InvalidSpecError: the file cannot be read, or an override has no place.
@@ -196,6 +212,9 @@ def read_spec(
         override(document, setting)
     if workers is not None:
         override(document, f"workers.count={workers}")
+    if start_from is not None:
+        # JSON's strings are TOML's.
+        override(document, f"model.start_from={json.dumps(str(start_from), ensure_ascii=False)}")
     return document
 
 

@@ -12,7 +12,7 @@ from layers.arrays import Array
 from layers.context import Key, Workspace
 from layers.losses import TargetError
 from workers.channel import Link, ServerAddress, Vectors
-from workers.datasets import Dataset, DatasetError, Split
+from workers.datasets import Dataset, DatasetError, Split, data_digest
 from workers.diagnosis import diagnose
 from workers.faults import NO_FAULTS, Drill, FaultPlan
 from workers.job import Job
@@ -176,8 +176,9 @@ def work(
     size, rows = job.network(data).size, sums_needed(job.sampling(data).shards)
     with Link(address, name, size, rows, vectors) as link:
         try:
-            worker = Worker(job, job.source.load(), link.weights, link.sums)
-            link.join()
+            loaded = job.source.load()
+            worker = Worker(job, loaded, link.weights, link.sums)
+            link.join(data_digest(loaded))
             # A replacement, such as worker-0.1, is drilled as the worker that it replaces.
             _serve(worker, link, faults.drill(name.partition(".")[0]))
         except (ServerSilentError, RefusedError):

@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2
     NO_SERVICE = 3
     RUN_CANCELLED = 4
+    OTHER_BITS = 5
     INTERNAL_ERROR = 70
     INTERRUPTED = 130
 

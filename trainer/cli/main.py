@@ -18,7 +18,8 @@ from trainer.cli.describe import description_document, parse_shape, print_descri
 from trainer.cli.exit_codes import ExitCode, of_run
 from trainer.cli.follow import follow
 from trainer.cli.gradcheck import print_report, report_document
-from trainer.cli.show import document, print_json, print_summary, print_table, state_name
+from trainer.cli.show import digests, document, print_json, print_summary, print_table, state_name
+from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service import history
 from trainer.service.local_ray import RayError
@@ -36,6 +37,7 @@ from trainer.spec.violations import InvalidSpecError
 from trainer.study.describe import describe as describe_network
 from trainer.study.gradcheck import check_spec
 from trainer.v1 import run_pb2
+from trainer.verification import CannotVerifyError, compare, marks, replay, replayed_steps
 
 app = typer.Typer(
     help="Train networks on many workers, with the same bits at any number of them.",
@@ -50,6 +52,14 @@ Workers = Annotated[int | None, typer.Option(help="Number of workers, instead of
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Another value for a field: train.batch_size=64. Repeatable."),
+]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="CHECKPOINT",
+        help="Start with the weights of this file, or of the newest snapshot in this folder.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Address = Annotated[
@@ -110,6 +120,7 @@ def run(
     spec: SpecFile,
     workers: Workers = None,
     overrides: Overrides = None,
+    start_from: StartFrom = None,
     json: Json = False,
     address: Address = None,
     state: State = None,
@@ -118,18 +129,25 @@ def run(
 
     Uses the service at the address if there is one, and otherwise starts one for this run.
     """
-    content = read_spec(spec, workers, tuple(overrides or ()))
+    content = read_spec(spec, workers, tuple(overrides or ()), start_from)
     parse(content)
     if address is not None or _reachable(DEFAULT_ADDRESS):
         _run_at(_checked(address), content, json)
         return
+    with _own_service(state) as client:
+        ended = _run_to_end(client, content)
+    _finish(ended, json)
+
+
+@contextlib.contextmanager
+def _own_service(state: Path | None) -> Iterator[Client]:
+    """A client of a service that lasts as long as this command."""
     from trainer.service.embedded import EmbeddedService
 
     _say(f"no service at {DEFAULT_ADDRESS}: starting one for this run")
     embedded = EmbeddedService(state or state_directory())
     with _interruptible(), embedded, Client(embedded.address) as client:
-        ended = _run_to_end(client, content)
-    _finish(ended, json)
+        yield client
 
 
 def _run_to_end(client: Client, content: dict[str, Any]) -> run_pb2.Run:
@@ -157,11 +175,12 @@ def submit(
     spec: SpecFile,
     workers: Workers = None,
     overrides: Overrides = None,
+    start_from: StartFrom = None,
     json: Json = False,
     address: Address = None,
 ) -> None:
     """Submit a run to the service and return."""
-    content = read_spec(spec, workers, tuple(overrides or ()))
+    content = read_spec(spec, workers, tuple(overrides or ()), start_from)
     with Client(_checked(address)) as client:
         submitted = client.submit(content)
     if json:
@@ -209,10 +228,54 @@ def list_runs(
 
 @app.command()
 def show(run_id: RunId, json: Json = False, address: Address = None) -> None:
-    """Show one run."""
+    """Show one run; with --json, the digests of its weights after each epoch too."""
     with Client(_checked(address)) as client:
         found = client.get(run_id)
-    _show(found, json)
+        on_the_way = marks(client.events(run_id)) if json else []
+    if json:
+        print_json(document(found) | {"digests": digests(on_the_way)})
+    else:
+        print_summary(found)
+
+
+@app.command()
+def verify(
+    run_id: RunId,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of workers, instead of the run's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Replay at most this many steps.")
+    ] = None,
+    json: Json = False,
+    address: Address = None,
+    state: State = None,
+) -> None:
+    """Replay a run and compare the bits: the weights after each epoch, and at the end.
+
+    The exit code is 5 if they differ. Uses the service at the address if there is one, and
+    otherwise starts one for the replay, on the same state folder as `run`.
+    """
+    running = address is not None or _reachable(DEFAULT_ADDRESS)
+    with Client(_checked(address)) if running else _own_service(state) as client:
+        _verify(client, run_id, workers, steps, json)
+
+
+def _verify(
+    client: Client, run_id: str, workers: int | None, steps: int | None, json: bool
+) -> None:
+    found, recorded = client.get(run_id), marks(client.events(run_id))
+    stop_after = replayed_steps(found, recorded, steps)
+    again = _run_to_end(client, replay(found, workers, stop_after))
+    if again.state != run_pb2.RUN_STATE_SUCCEEDED:
+        _say(f"the replay {again.id} is {state_name(again.state)}, so nothing was compared")
+        _finish(again, json)
+    comparison = compare(found, recorded, again, marks(client.events(again.id)))
+    if json:
+        print_json(verification_document(found, again, comparison))
+    else:
+        print_verification(found, again, comparison)
+    raise typer.Exit(ExitCode.OK if comparison.same else ExitCode.OTHER_BITS)
 
 
 @app.command()
@@ -360,7 +423,7 @@ def _main() -> int:
         for violation in error.violations:
             _say(f"error: {violation}")
         return ExitCode.BAD_INPUT
-    except (SettingsError, StoreError) as error:
+    except (SettingsError, StoreError, CannotVerifyError) as error:
         _say(f"error: {error}")
         return ExitCode.BAD_INPUT
     except (UnreachableError, RayError) as error:

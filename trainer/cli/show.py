@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2
+from trainer.verification import Mark
 
 Document = dict[str, Any]
 
@@ -51,6 +53,7 @@ def document(run: run_pb2.Run) -> Document:
         "skipped_steps": figures.skipped_steps if figures else 0,
         "bitwise": result.bitwise if result and result.HasField("bitwise") else None,
         "not_bitwise_because": result.not_bitwise_because or None if result else None,
+        "receipt": _receipt(result.receipt) if result and result.HasField("receipt") else None,
         "faults": to_document(run.spec).get("faults", []),
         "workers": figures.workers if figures else run.spec.workers.count,
         "attempt": run.attempt,
@@ -60,6 +63,22 @@ def document(run: run_pb2.Run) -> Document:
         "started": _time(run, "started"),
         "ended": _time(run, "ended"),
     }
+
+
+def _receipt(receipt: run_pb2.Receipt) -> Document:
+    return {
+        "spec_digest": receipt.spec_digest,
+        "code_version": receipt.code_version,
+        "data_digest": receipt.data_digest,
+        "fingerprint": receipt.fingerprint,
+        "fingerprint_parts": dict(sorted(receipt.fingerprint_parts.items())),
+        "start_digest": receipt.start_digest or None,
+    }
+
+
+def digests(marks: Sequence[Mark]) -> list[Document]:
+    """Digests on the way as plain data."""
+    return [asdict(mark) for mark in marks]
 
 
 def print_json(content: Document | list[Document]) -> None:

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from google.protobuf import json_format
 
 from trainer.early_stopping import EarlyStopping, best_epoch
+from trainer.receipt import code_version, differences
 from trainer.schedules import Constant, Moment, Schedule, warmup
 from trainer.server.hub import Hub
 from trainer.server.reduction import Reduction
@@ -23,8 +25,9 @@ from trainer.server.rounds import FingerprintPolicy, Rounds, RunCancelledError, 
 from trainer.server.snapshot_keeper import SnapshotKeeper, SnapshotPlan
 from trainer.server.step_times import StepTimes
 from trainer.server.training_state import Best, TrainingState
-from trainer.server.weights import digest, write_weights
+from trainer.server.weights import digest, layout, write_weights
 from trainer.snapshots.snapshot import SnapshotError
+from trainer.starting_weights import starting_weights
 from trainer.update_rules import Descent
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress
@@ -48,9 +51,12 @@ class TrainingPlan:
     Attributes:
         descent: from a step's averaged gradient to the next weights.
         epochs, steps: exactly one is given; how long to train.
+        stop_after: the run ends after this step of that length; None does all of it.
         workers: how many will join.
         weights_path: where the final weights go.
         metadata: goes into the weights file.
+        spec_digest: of what decides the result, for the receipt.
+        start_from: checkpoint whose weights training starts from; None draws them.
         schedule, warmup_steps: what scales the learning rate.
         early_stopping: the run ends with the weights of its best epoch, and then maybe before
             its length; None keeps the last weights.
@@ -67,6 +73,9 @@ class TrainingPlan:
     workers: int
     weights_path: Path
     metadata: dict[str, str]
+    spec_digest: str = ""
+    start_from: str | None = None
+    stop_after: int | None = None
     schedule: Schedule = field(default_factory=Constant)
     warmup_steps: int = 0
     early_stopping: EarlyStopping | None = None
@@ -97,7 +106,8 @@ class ParameterServer:
         self._sampling = plan.job.sampling(self._data)
         steps_per_epoch = self._sampling.steps_per_epoch
         self._steps = plan.steps or (plan.epochs or 0) * steps_per_epoch
-        self._epochs = math.ceil(self._steps / steps_per_epoch)
+        self._last_step = min(self._steps, plan.stop_after or self._steps)
+        self._epochs = math.ceil(self._last_step / steps_per_epoch)
         size = self._network.size
         self._hub = Hub(size, host)
         self._hub.weights[:] = self._network.init(plan.job.seed)
@@ -109,6 +119,7 @@ class ParameterServer:
         self._times = StepTimes()
         self._drill = plan.faults.drill("server")
         self._keeper: SnapshotKeeper | None = None
+        self._start_digest = ""
 
     @property
     def address(self) -> ServerAddress:
@@ -135,54 +146,107 @@ class ParameterServer:
 
     def _train(self) -> run_pb2.Result:
         self._rounds.gather()
-        self._restore()
+        if not self._restore():
+            self._start_from_checkpoint()
         state, reported, held_out = self._state, -math.inf, Tally()
         while not self._is_over():
             self._pause_if_asked()
             self._step()
             state.step += 1
             self._rounds.step = state.step
-            if state.step == self._steps or time.monotonic() - reported > PROGRESS_SECONDS:
+            if state.step == self._last_step or time.monotonic() - reported > PROGRESS_SECONDS:
                 reported = time.monotonic()
                 self._report_progress()
-            if state.step % self._sampling.steps_per_epoch == 0 or state.step == self._steps:
+            if state.step % self._sampling.steps_per_epoch == 0 or state.step == self._last_step:
                 held_out = self._evaluate(work_pb2.SPLIT_TEST)
                 state.held_out += (held_out.mean,)
                 self._keep_best(held_out)
                 self._report_epoch(held_out)
                 state.epoch = Tally()
             if self._keeper is not None and not self._is_over():
-                self._keeper.take(state, self._rounds.other_bits)
+                self._keeper.take(state, self._beside_the_state)
         return self._finish(held_out)
 
-    def _restore(self) -> None:
-        """Go on from the run's last snapshot.
+    def _restore(self) -> bool:
+        """Go on from the run's last snapshot; whether there is one.
 
         Raises:
+            RunFailedError: the data are not those that it was trained with.
             SnapshotError: nobody knows whether there is one.
         """
         plan = self._plan.snapshots
         if plan is None:
-            return
+            return False
         self._keeper = SnapshotKeeper(plan, self._drill, self._clock, self._rounds.report)
-        other_bits = self._keeper.restore(self._state)
-        if other_bits is not None:
-            self._rounds.other_bits = other_bits | self._rounds.other_bits
-            self._rounds.step = self._state.step
+        before = self._keeper.restore(self._state)
+        if before is None:
+            return False
+        self._rounds.step = self._state.step
+        self._rounds.other_bits = before["other_bits"] | self._rounds.other_bits
+        self._go_on_from(json_format.ParseDict(before["receipt"], run_pb2.Receipt()))
+        self._hub.publish()
+        return True
+
+    def _go_on_from(self, then: run_pb2.Receipt) -> None:
+        """Hold the data, the code and this host against those of the attempt before."""
+        step, rounds = self._state.step, self._rounds
+        rounds.data_digest = rounds.data_digest or then.data_digest
+        self._start_digest = then.start_digest
+        now = self._receipt()
+        if then.data_digest not in ("", now.data_digest):
+            raise RunFailedError(
+                f"the data have changed since the snapshot of step {step} was taken (digest "
+                f"{now.data_digest[:16]}… instead of {then.data_digest[:16]}…); submit the run anew"
+            )
+        then.data_digest = now.data_digest
+        changed = ", ".join(differences(now, then))
+        if changed and step > 0:
+            reason = f"the first {step} steps were computed otherwise ({changed})"
+            rounds.other_bits[f"step {step}"] = reason
+            rounds.warn(f"{reason}; the result is not bitwise")
+
+    def _start_from_checkpoint(self) -> None:
+        """Have a checkpoint's weights instead of random ones, if one was named.
+
+        Raises:
+            SnapshotError: it cannot be read, or is of another network.
+        """
+        if self._plan.start_from is not None:
+            weights = self._hub.weights
+            weights[:] = starting_weights(self._plan.start_from, self._network)
+            self._start_digest = digest(self._network, weights)
             self._hub.publish()
+
+    def _beside_the_state(self) -> dict[str, Any]:
+        """What else of the run a snapshot holds, as plain data."""
+        return {
+            "other_bits": self._rounds.other_bits,
+            "receipt": json_format.MessageToDict(self._receipt()),
+            "layout": layout(self._network),
+        }
+
+    def _receipt(self) -> run_pb2.Receipt:
+        return run_pb2.Receipt(
+            spec_digest=self._plan.spec_digest,
+            code_version=code_version(),
+            data_digest=self._rounds.data_digest,
+            fingerprint=self._rounds.fingerprint.digest,
+            fingerprint_parts=self._rounds.fingerprint.parts,
+            start_digest=self._start_digest,
+        )
 
     def _pause_if_asked(self) -> None:
         if not self._rounds.pausing:
             return
         if self._keeper is None:
             raise RunFailedError("the run keeps no snapshots, so it cannot be paused")
-        self._keeper.take_last(self._state, self._rounds.other_bits)
+        self._keeper.take_last(self._state, self._beside_the_state)
         raise RunPausedError
 
     def _is_over(self) -> bool:
         """Never so of a snapshot: what is left then is done again from the one before."""
         stopping = self._plan.early_stopping
-        return self._state.step == self._steps or (
+        return self._state.step == self._last_step or (
             stopping is not None and stopping.is_over(self._state.held_out)
         )
 
@@ -296,10 +360,11 @@ class ParameterServer:
             samples_per_second=state.samples / state.training_seconds,
             workers=self._rounds.workers,
             best_epoch=None if best is None else best.epoch,
-            stopped_early=state.step < self._steps,
+            stopped_early=state.step < self._last_step,
             bitwise=not self._rounds.other_bits,
             not_bitwise_because="; ".join(self._rounds.other_bits.values()),
             skipped_steps=state.skipped_steps,
+            receipt=self._receipt(),
         )
 
     # Reports.
@@ -307,12 +372,12 @@ class ParameterServer:
     def _report_progress(self) -> None:
         state, step = self._state, self._state.step
         rate = state.samples / state.training_seconds
-        left = (self._steps - step) * state.training_seconds / step
+        left = (self._last_step - step) * state.training_seconds / step
         progress = run_pb2.Progress(
             epoch=math.ceil(step / self._sampling.steps_per_epoch),
             epochs=self._epochs,
             step=step,
-            steps=self._steps,
+            steps=self._last_step,
             samples=state.samples,
             e_in=state.epoch.mean,
             **state.epoch.figures(self._plan.job.loss.metric),
@@ -332,5 +397,6 @@ class ParameterServer:
             e_in=state.epoch.mean,
             e_out=held_out.mean,
             **held_out.figures(self._plan.job.loss.metric),
+            weights_digest=digest(self._network, state.weights),
         )
         self._rounds.report(runner_pb2.RunReport(epoch=epoch))

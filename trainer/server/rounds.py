@@ -70,6 +70,9 @@ class Rounds:
         step: steps done so far, for reports of who came and went; the training loop sets it.
         pausing: the runner has asked for a pause.
         other_bits: workers that were admitted with another fingerprint, and in what it differs.
+        data_digest: of the data that all workers must have read: those of the first one, unless
+            the training loop knows better; empty before that.
+        fingerprint: what decides the bits that this process computes.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Rounds:
         self.step = 0
         self.pausing = False
         self.other_bits: dict[str, str] = {}
+        self.data_digest = ""
         self._hub = hub
         self._expected = workers
         self._policy = policy
@@ -92,7 +96,7 @@ class Rounds:
         self._refused: set[str] = set()
         # Workers have one BLAS thread each, whatever this process has.
         with threadpool_limits(1, user_api="blas"):
-            self._fingerprint = fingerprint()
+            self.fingerprint = fingerprint()
 
     @property
     def workers(self) -> int:
@@ -203,7 +207,10 @@ class Rounds:
                 self._lose(command.worker_lost.worker, command.worker_lost.reason)
 
     def _admit(self, worker: str, join: work_pb2.Join) -> None:
-        if not self._has_fitting_bits(worker, join):
+        self._refused.discard(_slot(worker))
+        refusal = self._other_data(worker, join) or self._other_bits(worker, join)
+        if refusal:
+            self._refuse(worker, refusal)
             return
         try:
             self._hub.admit(worker, join)
@@ -211,38 +218,48 @@ class Rounds:
             return  # it died since; the runner will say so
         except SharedMemoryError as error:
             raise RunFailedError(f"{worker} cannot share memory: {error}") from None
+        self.data_digest = join.data_digest
         self._contributors.discard(worker)
         self._handle(WorkerJoined(worker))
 
-    def _has_fitting_bits(self, worker: str, join: work_pb2.Join) -> bool:
-        """Whether a worker may compute, as far as its fingerprint goes.
+    def _other_data(self, worker: str, join: work_pb2.Join) -> str:
+        """Why a worker may not compute, as far as its data goes; empty if it may."""
+        if self.data_digest in ("", join.data_digest):
+            return ""
+        return (
+            f"{worker} has read other data (digest {join.data_digest[:16]}… instead of "
+            f"{self.data_digest[:16]}…), so it was refused; have every host read the same files"
+        )
 
-        Raises:
-            RunFailedError: it was the last worker that could come.
-        """
-        slot = worker.partition(".")[0]
-        self._refused.discard(slot)
-        if join.fingerprint == self._fingerprint.digest:
-            return True
+    def _other_bits(self, worker: str, join: work_pb2.Join) -> str:
+        """Why a worker may not compute, as far as its fingerprint goes; empty if it may."""
+        if join.fingerprint == self.fingerprint.digest:
+            return ""
         theirs = Fingerprint(join.fingerprint, dict(join.fingerprint_parts))
-        differ = theirs.differences(self._fingerprint.parts) or "fingerprint"
+        differ = theirs.differences(self.fingerprint.parts) or "fingerprint"
         reason = f"{worker} computes with other bits ({differ})"
         if self._policy == "any":
             if worker not in self.other_bits:
                 self.warn(f"{reason}; the result is not bitwise")
             self.other_bits[worker] = reason
-            return True
-        self._refused.add(slot)
-        refusal = (
+            return ""
+        return (
             f"{reason}, so it was refused; use hosts of one kind, "
             'or allow other bits with workers.fingerprint = "any"'
         )
+
+    def _refuse(self, worker: str, refusal: str) -> None:
+        """Send a worker away.
+
+        Raises:
+            RunFailedError: it was the last worker that could come.
+        """
+        self._refused.add(_slot(worker))
         stop = work_pb2.Stop(refused=refusal)
         self._hub.send(worker, work_pb2.ServerMessage(stop=stop).SerializeToString())
         if len(self._refused) >= self._expected:
             raise RunFailedError(refusal)
         self.warn(refusal)
-        return False
 
     def _failed(self, worker: str, failure: work_pb2.Failure) -> None:
         reason = f"{worker} failed: {failure.message}"
@@ -339,3 +356,8 @@ class Rounds:
         ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
         for worker in self._dispatch.assigned:
             self._hub.send(worker, ping)
+
+
+def _slot(worker: str) -> str:
+    """The slot that a worker fills: that of worker-0.1 is worker-0."""
+    return worker.partition(".")[0]

@@ -17,6 +17,9 @@ from workers.faults import Drill
 CLOSE_SECONDS = 30.0
 """A save in progress has this long to end when the run stops."""
 
+More = Callable[[], dict[str, Any]]
+"""What a snapshot holds beside the state; asked for only when one is taken."""
+
 
 @dataclass(frozen=True)
 class SnapshotPlan:
@@ -68,7 +71,7 @@ class SnapshotKeeper:
         """Go on from the newest snapshot of the same specification, if there is one.
 
         Returns:
-            What ``take`` was given beside the state.
+            What ``take`` was given beside the state, as plain data.
 
         Raises:
             SnapshotError: nobody knows what is there, or it does not fit.
@@ -84,7 +87,7 @@ class SnapshotKeeper:
         more: dict[str, Any] = snapshot.document["more"]
         return more
 
-    def take(self, state: TrainingState, more: dict[str, Any]) -> None:
+    def take(self, state: TrainingState, more: More) -> None:
         """Begin a snapshot if one is due and none is being written; tell what became of others."""
         self._tell()
         if self._is_due(state.step):
@@ -92,7 +95,7 @@ class SnapshotKeeper:
             if self._writer.offer(state.step, state.arrays(), document):
                 self._begun_step, self._begun = state.step, self._clock()
 
-    def take_last(self, state: TrainingState, more: dict[str, Any]) -> None:
+    def take_last(self, state: TrainingState, more: More) -> None:
         """Have a snapshot of this very step when this returns, and take no more.
 
         Raises:
@@ -119,8 +122,8 @@ class SnapshotKeeper:
             every is not None and step - self._begun_step >= every
         ) or self._clock() - self._begun >= self._plan.every_seconds
 
-    def _document(self, state: TrainingState, more: dict[str, Any]) -> dict[str, Any]:
-        return {"spec": self._plan.spec, **state.document(), "more": more}
+    def _document(self, state: TrainingState, more: More) -> dict[str, Any]:
+        return {"spec": self._plan.spec, **state.document(), "more": more()}
 
     def _tell(self) -> None:
         while (outcome := self._writer.finished()) is not None:

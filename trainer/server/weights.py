@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -20,11 +21,15 @@ def tensors(network: Network, flat: Array) -> dict[str, Array]:
     return {f"{slot.layer}.{slot.name}": views[slot.layer][slot.name] for slot in network.slots}
 
 
+def layout(network: Network) -> list[list[Any]]:
+    """Name and shape of every parameter, in the order of the flat vector, as plain data."""
+    return [[f"{slot.layer}.{slot.name}", list(slot.shape)] for slot in network.slots]
+
+
 def digest(network: Network, flat: Array) -> str:
     """SHA-256 over names and shapes (as JSON) and the vector's little-endian float32 bytes."""
-    layout = [[name, list(array.shape)] for name, array in tensors(network, flat).items()]
-    sha = hashlib.sha256(json.dumps(layout, separators=(",", ":")).encode())
-    sha.update(np.ascontiguousarray(flat, dtype="<f4").tobytes())
+    sha = hashlib.sha256(json.dumps(layout(network), separators=(",", ":")).encode())
+    sha.update(np.ascontiguousarray(flat, dtype="<f4").data)
     return sha.hexdigest()
 
 

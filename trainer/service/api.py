@@ -127,6 +127,15 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
 
+    async def ListEvents(  # noqa: N802
+        self, request: service_pb2.ListEventsRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.ListEventsResponse:
+        try:
+            events = await self._manager.events(request.id, request.after)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+        return service_pb2.ListEventsResponse(events=events)
+
 
 class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
     """What runners call."""

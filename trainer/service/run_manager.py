@@ -228,6 +228,17 @@ class RunManager:
             if not events:
                 await self._wait_for_event(run_id, sequence)
 
+    async def events(self, run_id: str, after: int) -> list[run_pb2.Event]:
+        """The first events after this sequence number, of those that there are.
+
+        Raises:
+            RunNotFoundError
+        """
+        stored = await self._stored(run_id)
+        if after >= stored.sequence:
+            return []
+        return await self._call(self._store.events, run_id, after, EVENTS_AT_ONCE)
+
     async def _wait_for_event(self, run_id: str, after: int) -> None:
         """Wait until there may be a later event; a run of another service is looked up again."""
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Reading the one file that a user names to start from."""
+"""Reading what a user names to start from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 from trainer.snapshots.folder import Folder, open_folder
 from trainer.snapshots.reader import ARRAYS, MANIFEST, read, read_tensors
 from trainer.snapshots.snapshot import Snapshot, SnapshotError
+from trainer.snapshots.store import SnapshotStore
 
 
 def read_checkpoint(location: str) -> Snapshot:
     """A snapshot, or the weights alone, of any run.
 
     Args:
-        location: path or address of either file of a snapshot, or of a safetensors file without a
-            manifest beside it, which gives its arrays, step 0 and an empty document.
+        location: path or address of either file of a snapshot; of a folder with snapshots, the
+            newest good one of which is read; or of a safetensors file without a manifest beside
+            it, which gives its arrays, step 0 and an empty document.
 
     Raises:
         SnapshotError: if it cannot be read or is not as it was written.
@@ -23,10 +25,7 @@ def read_checkpoint(location: str) -> Snapshot:
     parent, name = os.path.split(location)
     stem, suffix = Path(name).stem, Path(name).suffix
     if suffix not in (ARRAYS, MANIFEST):
-        raise SnapshotError(
-            f"{location} is neither a snapshot nor weights: name a file that ends in {MANIFEST} or "
-            f"{ARRAYS}."
-        )
+        return _newest(location)
     folder = open_folder(parent)
     try:
         if suffix == MANIFEST or _exists(folder, stem + MANIFEST):
@@ -37,6 +36,23 @@ def read_checkpoint(location: str) -> Snapshot:
         raise SnapshotError(
             f"The checkpoint {folder.place(name)} cannot be read ({why}): name another file."
         ) from error
+
+
+def _newest(location: str) -> Snapshot:
+    """Of a folder's snapshots."""
+    if Path(location).is_file():
+        raise _neither(location)
+    snapshot, problems = SnapshotStore(location, keep=1).latest()
+    if snapshot is None:
+        raise SnapshotError(problems[0]) if problems else _neither(location)
+    return snapshot
+
+
+def _neither(location: str) -> SnapshotError:
+    return SnapshotError(
+        f"{location} is neither a snapshot nor weights: name a folder that holds snapshots, or a "
+        f"file that ends in {MANIFEST} or {ARRAYS}."
+    )
 
 
 def _exists(folder: Folder, name: str) -> bool:

@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 from layers import LAYERS, InvalidHyperparameterError, LayerShapeError, ShapeError
 from trainer.schedules import SCHEDULES
+from trainer.snapshots.snapshot import SnapshotError
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError, Violation, from_pydantic
+from trainer.starting_weights import starting_weights
 from trainer.update_rules import UPDATE_RULES
 from workers.datasets import DATASETS, DatasetError, Description
 
@@ -34,7 +36,9 @@ def parse(document: Any) -> RunSpec:
 
 
 def check_against_data(spec: RunSpec, workers_limit: int | None = None) -> Description:
-    """Check what depends on the data and on the cluster; reads headers and labels only.
+    """Check what depends on the data, a checkpoint and the cluster.
+
+    Reads headers and labels only of the data, and all of the checkpoint.
 
     Args:
         workers_limit: how many workers can run at once, None where it is not known.
@@ -64,7 +68,11 @@ def describe_data(spec: RunSpec) -> Description:
 
 def mistakes(spec: RunSpec, data: Description, workers_limit: int | None = None) -> list[Violation]:
     """What is wrong with a specification beside its data, as ``check_against_data`` has it."""
-    return [*shape_mistakes(spec, data), *_sizes(spec, data, workers_limit)]
+    shapes = shape_mistakes(spec, data)
+    return [
+        *(shapes or _checkpoint_mistakes(spec, data)),
+        *_sizes(spec, data, workers_limit),
+    ]
 
 
 def shape_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
@@ -91,6 +99,17 @@ def size_mistakes(parameters: int) -> list[Violation]:
     return []
 
 
+def _checkpoint_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
+    """What is wrong with the weights to start from, for a network that is right."""
+    location = spec.model.start_from
+    if location is not None:
+        try:
+            starting_weights(location, spec.job().network(data))
+        except SnapshotError as error:
+            return [Violation("model.start_from", str(error))]
+    return []
+
+
 def _sizes(spec: RunSpec, data: Description, workers_limit: int | None) -> list[Violation]:
     found = []
     batch_size = spec.train.batch_size
@@ -108,6 +127,14 @@ def _sizes(spec: RunSpec, data: Description, workers_limit: int | None) -> list[
             Violation(
                 "train.shards",
                 f"must be at most the batch's {sampling.batch_size} rows, got {sampling.shards}",
+            )
+        )
+    steps = spec.train.steps or (spec.train.epochs or 0) * sampling.steps_per_epoch
+    if spec.train.stop_after is not None and spec.train.stop_after > steps:
+        found.append(
+            Violation(
+                "train.stop_after",
+                f"must be at most the {steps} steps of the run, got {spec.train.stop_after}",
             )
         )
     count = spec.workers.count

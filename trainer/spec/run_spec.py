@@ -57,9 +57,20 @@ def _check_name(name: str) -> str:
     return name
 
 
+def _check_location(location: str) -> str:
+    if not location.startswith("/") and "://" not in location:
+        problem = "must be an absolute path or an address such as s3://bucket/folder"
+        raise PydanticCustomError("location", f"{problem}, got {location!r}")
+    return location
+
+
+Location = Annotated[str, Field(max_length=1000), AfterValidator(_check_location)]
+
+
 class Model(_Section):
     layers: Annotated[list[tagged(LAYERS, "type")], Field(min_length=1, max_length=1000)]  # type: ignore[valid-type]
     loss: Annotated[str, BeforeValidator(lambda value: _one_of(value, sorted(LOSSES)))]
+    start_from: Location | None = None
 
 
 class Train(_Section):
@@ -75,6 +86,7 @@ class Train(_Section):
     warmup_steps: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
     early_stopping: table(EarlyStopping) | None = None  # type: ignore[valid-type]
     non_finite: Literal["fail", "skip"] = "fail"
+    stop_after: Count | None = None
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Train:
@@ -89,18 +101,11 @@ class Workers(_Section):
     fingerprint: Literal["strict", "any"] = "strict"
 
 
-def _check_location(location: str) -> str:
-    if not location.startswith("/") and "://" not in location:
-        problem = "must be an absolute path or an address such as s3://bucket/folder"
-        raise PydanticCustomError("location", f"{problem}, got {location!r}")
-    return location
-
-
 class Snapshots(_Section):
     every_steps: Count | None = None
     every_seconds: Limit = 60.0
     keep: Annotated[int, Field(ge=1, le=1000)] = 2
-    location: Annotated[str, Field(max_length=1000), AfterValidator(_check_location)] | None = None
+    location: Location | None = None
 
 
 class RunSpec(_Section):

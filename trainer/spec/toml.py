@@ -13,11 +13,14 @@ from trainer.spec.violations import InvalidSpecError, Violation
 
 MAX_BYTES = 1 << 20
 
+_PATHS = {"data": "path", "model": "start_from"}
+"""The field of each section that may be a relative path."""
+
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)((?:\[\d{1,20}\])*)")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The document of a file; a relative ``data.path`` is read from the file's folder.
+    """The document of a file; relative paths in it are read from the file's folder.
 
     Raises:
         InvalidSpecError: the file cannot be read or is not TOML.
@@ -37,15 +40,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InvalidSpecError([Violation("", f"{path} is not TOML: {error}")]) from None
     except RecursionError:
         raise InvalidSpecError([Violation("", f"{path} is nested too deeply")]) from None
-    _resolve_data_path(document, path.absolute().parent)
+    for section in _PATHS:
+        _resolve_path(document, section, path.absolute().parent)
     return document
 
 
 def override(document: dict[str, Any], setting: str) -> None:
     """Set one field, given as ``train.batch_size=64``; ``model.layers[0].units=8`` works too.
 
-    The value is read as TOML and, where that fails, as text. A relative ``data.path`` is read
-    from the current folder.
+    The value is read as TOML and, where that fails, as text. A relative path is read from the
+    current folder.
 
     Raises:
         InvalidSpecError: there is no such place in the document.
@@ -70,8 +74,8 @@ def override(document: dict[str, Any], setting: str) -> None:
     elif not isinstance(target, dict):
         raise _nowhere(setting)
     target[steps[-1]] = value
-    if steps[0] == "data":
-        _resolve_data_path(document, Path.cwd())
+    if steps[0] in _PATHS:
+        _resolve_path(document, str(steps[0]), Path.cwd())
 
 
 def _steps(name: str) -> list[str | int]:
@@ -98,7 +102,9 @@ def _nowhere(setting: str) -> InvalidSpecError:
     )
 
 
-def _resolve_data_path(document: dict[str, Any], folder: Path) -> None:
-    data = document.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str) and data["path"]:
-        data["path"] = os.path.normpath(folder / data["path"])
+def _resolve_path(document: dict[str, Any], section: str, folder: Path) -> None:
+    """Make a section's relative path absolute; addresses stay as they are."""
+    fields, field = document.get(section), _PATHS[section]
+    path = fields.get(field) if isinstance(fields, dict) else None
+    if isinstance(path, str) and path and "://" not in path:
+        document[section][field] = os.path.normpath(folder / path)

@@ -134,9 +134,11 @@ def _batch(spec: RunSpec, data: Description | None) -> tuple[int, int]:
 
 
 def _steps(spec: RunSpec, steps_per_epoch: int | None) -> int | None:
-    if spec.train.epochs is None or steps_per_epoch is None:
-        return spec.train.steps
-    return spec.train.epochs * steps_per_epoch
+    train = spec.train
+    if train.epochs is not None and steps_per_epoch is None:
+        return None
+    length = train.steps or (train.epochs or 0) * (steps_per_epoch or 0)
+    return min(length, train.stop_after or length)
 
 
 def _layers(spec: RunSpec, network: Network, batch_size: int) -> list[LayerWork]:

@@ -213,12 +213,14 @@ class Diabetes(_message.Message):
     def __init__(self) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("layers", "loss")
+    __slots__ = ("layers", "loss", "start_from")
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
+    START_FROM_FIELD_NUMBER: _ClassVar[int]
     layers: _containers.RepeatedCompositeFieldContainer[Layer]
     loss: Loss
-    def __init__(self, layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., loss: _Optional[_Union[Loss, str]] = ...) -> None: ...
+    start_from: str
+    def __init__(self, layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., loss: _Optional[_Union[Loss, str]] = ..., start_from: _Optional[str] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("affine", "affine_relu", "flatten", "relu", "tanh", "elu", "sigmoid", "maxout", "layer_norm", "convolution", "convolution_relu", "max_pool", "mean_pool", "dropout")
@@ -371,7 +373,7 @@ class MeanPool(_message.Message):
     def __init__(self, size: _Optional[_Iterable[int]] = ..., ragged: _Optional[_Union[Ragged, str]] = ...) -> None: ...
 
 class Train(_message.Message):
-    __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update", "weight_decay", "clip_value", "clip_norm", "schedule", "warmup_steps", "early_stopping", "non_finite")
+    __slots__ = ("epochs", "steps", "batch_size", "full_batch", "shards", "update", "weight_decay", "clip_value", "clip_norm", "schedule", "warmup_steps", "early_stopping", "non_finite", "stop_after")
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -385,6 +387,7 @@ class Train(_message.Message):
     WARMUP_STEPS_FIELD_NUMBER: _ClassVar[int]
     EARLY_STOPPING_FIELD_NUMBER: _ClassVar[int]
     NON_FINITE_FIELD_NUMBER: _ClassVar[int]
+    STOP_AFTER_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     steps: int
     batch_size: int
@@ -398,7 +401,8 @@ class Train(_message.Message):
     warmup_steps: int
     early_stopping: EarlyStopping
     non_finite: NonFinite
-    def __init__(self, epochs: _Optional[int] = ..., steps: _Optional[int] = ..., batch_size: _Optional[int] = ..., full_batch: _Optional[bool] = ..., shards: _Optional[int] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., weight_decay: _Optional[float] = ..., clip_value: _Optional[float] = ..., clip_norm: _Optional[float] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., warmup_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ...) -> None: ...
+    stop_after: int
+    def __init__(self, epochs: _Optional[int] = ..., steps: _Optional[int] = ..., batch_size: _Optional[int] = ..., full_batch: _Optional[bool] = ..., shards: _Optional[int] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., weight_decay: _Optional[float] = ..., clip_value: _Optional[float] = ..., clip_norm: _Optional[float] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., warmup_steps: _Optional[int] = ..., early_stopping: _Optional[_Union[EarlyStopping, _Mapping]] = ..., non_finite: _Optional[_Union[NonFinite, str]] = ..., stop_after: _Optional[int] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
@@ -637,7 +641,7 @@ class Progress(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., samples: _Optional[int] = ..., e_in: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., seconds_left: _Optional[float] = ..., skipped_steps: _Optional[int] = ...) -> None: ...
 
 class Epoch(_message.Message):
-    __slots__ = ("epoch", "step", "e_in", "e_out", "accuracy", "r2", "rmse")
+    __slots__ = ("epoch", "step", "e_in", "e_out", "accuracy", "r2", "rmse", "weights_digest")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     E_IN_FIELD_NUMBER: _ClassVar[int]
@@ -645,6 +649,7 @@ class Epoch(_message.Message):
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
     R2_FIELD_NUMBER: _ClassVar[int]
     RMSE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     step: int
     e_in: float
@@ -652,10 +657,11 @@ class Epoch(_message.Message):
     accuracy: float
     r2: float
     rmse: float
-    def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ...) -> None: ...
+    weights_digest: str
+    def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., weights_digest: _Optional[str] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "r2", "rmse", "weights_digest", "weights_path", "samples_per_second", "workers", "best_epoch", "stopped_early", "bitwise", "not_bitwise_because", "skipped_steps")
+    __slots__ = ("steps", "epochs", "e_in", "e_out", "accuracy", "r2", "rmse", "weights_digest", "weights_path", "samples_per_second", "workers", "best_epoch", "stopped_early", "bitwise", "not_bitwise_because", "skipped_steps", "receipt")
     STEPS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     E_IN_FIELD_NUMBER: _ClassVar[int]
@@ -672,6 +678,7 @@ class Result(_message.Message):
     BITWISE_FIELD_NUMBER: _ClassVar[int]
     NOT_BITWISE_BECAUSE_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_STEPS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     steps: int
     epochs: int
     e_in: float
@@ -688,7 +695,31 @@ class Result(_message.Message):
     bitwise: bool
     not_bitwise_because: str
     skipped_steps: int
-    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., best_epoch: _Optional[int] = ..., stopped_early: _Optional[bool] = ..., bitwise: _Optional[bool] = ..., not_bitwise_because: _Optional[str] = ..., skipped_steps: _Optional[int] = ...) -> None: ...
+    receipt: Receipt
+    def __init__(self, steps: _Optional[int] = ..., epochs: _Optional[int] = ..., e_in: _Optional[float] = ..., e_out: _Optional[float] = ..., accuracy: _Optional[float] = ..., r2: _Optional[float] = ..., rmse: _Optional[float] = ..., weights_digest: _Optional[str] = ..., weights_path: _Optional[str] = ..., samples_per_second: _Optional[float] = ..., workers: _Optional[int] = ..., best_epoch: _Optional[int] = ..., stopped_early: _Optional[bool] = ..., bitwise: _Optional[bool] = ..., not_bitwise_because: _Optional[str] = ..., skipped_steps: _Optional[int] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("spec_digest", "code_version", "data_digest", "fingerprint", "fingerprint_parts", "start_digest")
+    class FingerprintPartsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CODE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DATA_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_PARTS_FIELD_NUMBER: _ClassVar[int]
+    START_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    spec_digest: str
+    code_version: str
+    data_digest: str
+    fingerprint: str
+    fingerprint_parts: _containers.ScalarMap[str, str]
+    start_digest: str
+    def __init__(self, spec_digest: _Optional[str] = ..., code_version: _Optional[str] = ..., data_digest: _Optional[str] = ..., fingerprint: _Optional[str] = ..., fingerprint_parts: _Optional[_Mapping[str, str]] = ..., start_digest: _Optional[str] = ...) -> None: ...
 
 class StateChange(_message.Message):
     __slots__ = ("state", "message", "result")

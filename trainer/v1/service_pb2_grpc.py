@@ -74,6 +74,11 @@ class TrainerServiceStub:
                 request_serializer=trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=trainer_dot_v1_dot_service__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/trainer.v1.TrainerService/ListEvents',
+                request_serializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -135,6 +140,13 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvents(self, request, context):
+        """What has happened to a run so far, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -177,6 +189,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.WatchRun,
                     request_deserializer=trainer_dot_v1_dot_service__pb2.WatchRunRequest.FromString,
                     response_serializer=trainer_dot_v1_dot_service__pb2.WatchRunResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,6 +412,33 @@ class TrainerService:
             '/trainer.v1.TrainerService/WatchRun',
             trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
             trainer_dot_v1_dot_service__pb2.WatchRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/ListEvents',
+            trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

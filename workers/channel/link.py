@@ -43,9 +43,10 @@ class Link:
             self.sums = np.zeros((rows, size), np.float32)
         self._socket = connect(address, worker, address.local if self._shares else address.remote)
 
-    def join(self) -> None:
+    def join(self, data_digest: str) -> None:
         """Tell the server that this worker is ready for tasks, and what decides its bits."""
         own = fingerprint()
+        self._join.data_digest = data_digest
         self._join.fingerprint = own.digest
         self._join.fingerprint_parts.update(own.parts)
         self._send(work_pb2.WorkerMessage(join=self._join))

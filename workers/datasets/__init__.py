@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from workers.datasets.dataset import Dataset, DatasetError, Description, Source, Split
 from workers.datasets.diabetes import Diabetes
+from workers.datasets.digest import data_digest
 from workers.datasets.digits import Digits
 from workers.datasets.idx import Idx
 from workers.datasets.noise import Noise
@@ -32,4 +33,5 @@ __all__ = [
     "Source",
     "Split",
     "Xor",
+    "data_digest",
 ]

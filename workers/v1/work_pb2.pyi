@@ -81,7 +81,7 @@ class WorkerMessage(_message.Message):
     def __init__(self, join: _Optional[_Union[Join, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class Join(_message.Message):
-    __slots__ = ("memory", "fingerprint", "fingerprint_parts")
+    __slots__ = ("memory", "fingerprint", "fingerprint_parts", "data_digest")
     class FingerprintPartsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -92,10 +92,12 @@ class Join(_message.Message):
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_PARTS_FIELD_NUMBER: _ClassVar[int]
+    DATA_DIGEST_FIELD_NUMBER: _ClassVar[int]
     memory: Memory
     fingerprint: str
     fingerprint_parts: _containers.ScalarMap[str, str]
-    def __init__(self, memory: _Optional[_Union[Memory, _Mapping]] = ..., fingerprint: _Optional[str] = ..., fingerprint_parts: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    data_digest: str
+    def __init__(self, memory: _Optional[_Union[Memory, _Mapping]] = ..., fingerprint: _Optional[str] = ..., fingerprint_parts: _Optional[_Mapping[str, str]] = ..., data_digest: _Optional[str] = ...) -> None: ...
 
 class Memory(_message.Message):
     __slots__ = ("process", "descriptor", "device", "inode", "rows", "columns")
