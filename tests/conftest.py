@@ -10,13 +10,14 @@ import runpy
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import pytest
+from postgres_server import PostgresServer
 
 from trainer.client import Client
 from trainer.service.launcher import JobState, Launch
@@ -90,11 +91,13 @@ class FakeLauncher:
 
     Attributes:
         errors: raised, one after the other, instead of launching.
-        job_state, last_line: what it says of every job.
+        jobs: what it knows of; more may be added that others have launched.
+        job_state, last_line: what it says of every job that it knows.
     """
 
     def __init__(self) -> None:
         self.launched: queue.Queue[Launch] = queue.Queue()
+        self.jobs: set[str] = set()
         self.stopped: queue.Queue[str] = queue.Queue()
         self.errors: list[Exception] = []
         self.job_state = JobState.ALIVE
@@ -106,10 +109,11 @@ class FakeLauncher:
     async def launch(self, launch: Launch) -> None:
         if self.errors:
             raise self.errors.pop(0)
+        self.jobs.add(launch.job)
         self.launched.put(launch)
 
     async def state(self, job: str) -> JobState:
-        return self.job_state
+        return self.job_state if job in self.jobs else JobState.UNKNOWN
 
     async def log_tail(self, job: str) -> str:
         return self.last_line
@@ -206,18 +210,48 @@ def loop() -> Iterator[Loop]:
     loop.close()
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A Postgres of the tests' own."""
+    found = runpy.run_path(str(ROOT / "tools" / "install_postgres.py"))
+    folder = found["postgres"]()
+    if folder is None:
+        if os.environ.get("CI"):
+            pytest.fail(found["MISSING"])
+        pytest.skip(found["MISSING"])
+    with PostgresServer(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest) -> str | None:
+    """Of the services' run store: SQLite's file, unless a test is marked to run on both."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_store()
+
+
+on_both_databases = pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
 def start_service(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store_url: str | None
 ) -> Iterator[StartService]:
     """Starts services on two cores and a state folder of the test's; stops them after it."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(CORES)))
     started: list[RunningService] = []
 
-    def start(temporary: bool = False, metrics_address: str | None = None) -> RunningService:
+    def start(
+        temporary: bool = False, metrics_address: str | None = None, jobs: Collection[str] = ()
+    ) -> RunningService:
         launcher = FakeLauncher()
+        launcher.jobs.update(jobs)
         monkeypatch.setattr("trainer.service.service.Launcher", lambda _cores: launcher)
-        settings = Settings(tmp_path / "state", "127.0.0.1:0", metrics_address, temporary)
+        settings = Settings(
+            tmp_path / "state", "127.0.0.1:0", metrics_address, temporary, store_url
+        )
         service = RunningService(loop, launcher, settings)
         started.append(service)
         return service

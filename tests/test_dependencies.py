@@ -114,6 +114,12 @@ def test_one_module_knows_prometheus() -> None:
     assert importers("prometheus_client") == {"trainer/metrics.py"}
 
 
+def test_the_run_store_alone_knows_sqlalchemy() -> None:
+    files = ("database", "postgres_locks", "schema", "store")
+    assert importers("sqlalchemy") == {f"trainer/service/{file}.py" for file in files}
+    assert not importers("sqlite3") - {"trainer/service/database.py"}
+
+
 def test_one_module_knows_fsspec() -> None:
     assert importers("fsspec") == {"trainer/snapshots/object_folder.py"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,7 +16,16 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import FakeLauncher, Loop, PlayedRunner, RunningService, StartService, eventually
+from conftest import (
+    CORES,
+    FakeLauncher,
+    Loop,
+    PlayedRunner,
+    RunningService,
+    StartService,
+    eventually,
+    on_both_databases,
+)
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
@@ -34,6 +42,7 @@ from trainer.service.launcher import JobState, Launch
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
 from trainer.service.store import Store, StoredRun
+from trainer.service.store_errors import StoreUnavailableError
 from trainer.spec.parse import parse
 from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_message
@@ -80,9 +89,9 @@ def sequences(responses: Watched) -> list[int]:
     return [response.event.sequence for response in responses if response.HasField("event")]
 
 
-def history_of(state: Path, run_id: str) -> list[run_pb2.Event]:
+def history_of(state: Path, run_id: str, url: str | None = None) -> list[run_pb2.Event]:
     """Every event of a run, from the store of a service that has stopped or not."""
-    store = Store(state / "runs.db")
+    store = Store(url or state / "runs.db")
     try:
         return store.events(run_id, 0, 10_000)
     finally:
@@ -172,7 +181,7 @@ def test_every_mistake_of_a_specification_is_a_field_violation_and_nothing_is_st
     with refused(grpc.StatusCode.INVALID_ARGUMENT) as caught:
         stub(service).SubmitRun(service_pb2.SubmitRunRequest(spec=message), timeout=30)
     assert caught.value.details() == "seed: must be ≥ 0, got -1 (and 2 more)"
-    [detail] = rpc_status.from_call(caught.value).details
+    detail, _ = rpc_status.from_call(caught.value).details
     bad_request = error_details_pb2.BadRequest()
     assert detail.Unpack(bad_request)
     assert [(v.field, v.description) for v in bad_request.field_violations] == [
@@ -457,11 +466,11 @@ def test_a_store_that_fails_for_a_while_does_not_stop_the_queue(
 ) -> None:
     working, failed = Store.open_runs, threading.Event()
 
-    def open_runs(store: Store) -> list[StoredRun]:
+    def open_runs(store: Store, *wanted: Any) -> list[StoredRun]:
         if failed.is_set():
-            return working(store)
+            return working(store, *wanted)
         failed.set()
-        raise sqlite3.OperationalError("database or disk is full")
+        raise StoreUnavailableError("database or disk is full")
 
     monkeypatch.setattr(Store, "open_runs", open_runs)
     assert failed.wait(30)
@@ -842,23 +851,25 @@ def test_an_address_in_use_is_refused_with_what_to_do(
         loop.run(Service(settings).__aenter__())
 
 
+@on_both_databases
 def test_runs_and_events_are_there_after_a_restart(
-    start_service: StartService, document: dict[str, Any], tmp_path: Path
+    start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
 ) -> None:
     before = start_service()
     run, runner = submit_and_take(before, document)
     runner.report(progress=progress(5))
     runner.report(finished=RESULT)
     shown = before.client.get(run.id)
-    events = history_of(tmp_path / "state", run.id)
+    events = history_of(tmp_path / "state", run.id, store_url)
     before.stop()
     after = start_service()
     assert after.client.get(run.id) == shown
     assert after.client.list() == [shown]
-    assert history_of(tmp_path / "state", run.id) == events
+    assert history_of(tmp_path / "state", run.id, store_url) == events
     assert after.launcher.launched.empty()
 
 
+@on_both_databases
 def test_a_queued_run_is_launched_after_a_restart(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -874,8 +885,9 @@ def test_a_queued_run_is_launched_after_a_restart(
     assert (launch.run_id, launch.attempt) == (waiting.id, 1)
 
 
+@on_both_databases
 def test_a_running_run_starts_again_after_a_restart_and_its_old_runner_is_refused(
-    start_service: StartService, document: dict[str, Any], tmp_path: Path
+    start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
 ) -> None:
     before = start_service()
     run = before.client.submit(document)
@@ -897,13 +909,62 @@ def test_a_running_run_starts_again_after_a_restart_and_its_old_runner_is_refuse
     assert after.client.get(run.id).progress.step == 1
     runner.report(finished=RESULT)
     assert after.client.get(run.id).state == SUCCEEDED
-    events = history_of(tmp_path / "state", run.id)
+    events = history_of(tmp_path / "state", run.id, store_url)
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     changes = [event.state_change for event in events if event.HasField("state_change")]
     assert [change.state for change in changes] == [
         QUEUED, LAUNCHING, RUNNING, QUEUED, LAUNCHING, RUNNING, SUCCEEDED,
     ]  # fmt: skip
     assert changes[3].message.startswith("its service ended")
+
+
+@on_both_databases
+def test_a_run_whose_job_is_still_alive_is_adopted_and_its_runner_goes_on(
+    start_service: StartService, document: dict[str, Any]
+) -> None:
+    before = start_service()
+    run = before.client.submit(document)
+    launch = before.launcher.next_launch()
+    PlayedRunner(launch, before.channel).take()
+    waiting = before.client.submit(document)
+    before.stop()
+
+    after = start_service(jobs={launch.job})
+    runner = PlayedRunner(launch, after.channel)
+    runner.report(progress=progress(7))
+    found = after.client.get(run.id)
+    assert (found.state, found.attempt, found.progress.step) == (RUNNING, 1, 7)
+    assert after.client.get(waiting.id).state == QUEUED
+    assert after.client.cancel(run.id).state == RUNNING
+    assert runner.report(progress=progress(8))
+    runner.report(cancelled=runner_pb2.Cancelled())
+    assert after.launcher.next_launch().run_id == waiting.id
+
+
+@on_both_databases
+def test_services_that_start_at_once_take_over_each_run_once(
+    start_service: StartService,
+    document: dict[str, Any],
+    loop: Loop,
+    tmp_path: Path,
+    store_url: str | None,
+) -> None:
+    before = start_service()
+    runs = [before.client.submit(document, workers=1) for _ in range(6)]
+    before.stop()
+    before.launcher.jobs.clear()
+    settings = Settings(tmp_path / "state", "127.0.0.1:0", None, store=store_url)
+    services = [Service(settings) for _ in range(3)]
+
+    async def start_and_stop() -> None:
+        await asyncio.gather(*(service.__aenter__() for service in services))
+        await asyncio.gather(*(service.__aexit__(None, None, None) for service in services))
+
+    loop.run(start_and_stop())
+    for i, run in enumerate(runs):
+        events = history_of(tmp_path / "state", run.id, store_url)
+        again = [e for e in events if e.state_change.message.startswith("its service ended")]
+        assert len(again) == (1 if i < CORES else 0)  # the others had not been launched
 
 
 def test_a_queued_run_is_counted_after_a_restart(
@@ -918,6 +979,7 @@ def test_a_queued_run_is_counted_after_a_restart(
     assert 'sumgrad_runs{state="queued"} 1.0' in scrape(after).splitlines()
 
 
+@on_both_databases
 def test_the_runs_of_a_temporary_service_end_with_it(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -932,6 +994,7 @@ def test_the_runs_of_a_temporary_service_end_with_it(
     assert after.launcher.launched.empty()
 
 
+@on_both_databases
 def test_services_that_share_a_state_folder_leave_each_others_runs_alone(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -947,6 +1010,7 @@ def test_services_that_share_a_state_folder_leave_each_others_runs_alone(
     assert other.launcher.launched.empty()
 
 
+@on_both_databases
 def test_a_run_of_another_service_can_be_watched(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -973,11 +1037,12 @@ def test_a_run_of_another_service_is_cancelled_or_the_client_is_told_that_it_can
     assert runner.report(progress=progress(1))
 
 
+@on_both_databases
 def test_a_service_that_was_killed_between_storing_and_queueing_a_run_loses_nothing(
-    start_service: StartService, document: dict[str, Any], tmp_path: Path
+    start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
 ) -> None:
     """What was not acknowledged may be gone or be launched, but not stay as it is for ever."""
-    store = Store(tmp_path / "state" / "runs.db")
+    store = Store(store_url or tmp_path / "state" / "runs.db")
     store.create(run_pb2.Run(id="r-1", spec=to_message(parse(document))), "service-gone")
     store.close()
     service = start_service()
@@ -987,7 +1052,7 @@ def test_a_service_that_was_killed_between_storing_and_queueing_a_run_loses_noth
 # --- killed services ----------------------------------------------------------------------------
 
 
-def serve_until_killed(state: str, temporary: bool) -> None:
+def serve_until_killed(state: str, url: str | None, temporary: bool) -> None:
     """A service with a fake launcher, in a process of its own; it says where it is."""
     import trainer.service.service as module
 
@@ -995,7 +1060,7 @@ def serve_until_killed(state: str, temporary: bool) -> None:
     module.Launcher = lambda _cores: launcher  # type: ignore[assignment,misc]
 
     async def serve() -> None:
-        settings = Settings(Path(state), "127.0.0.1:0", None, temporary)
+        settings = Settings(Path(state), "127.0.0.1:0", None, temporary, url)
         async with Service(settings) as service:
             await service.ready()
             print(json.dumps({"address": service.address}), flush=True)
@@ -1007,10 +1072,12 @@ def serve_until_killed(state: str, temporary: bool) -> None:
 
 
 @contextmanager
-def service_to_kill(state: Path, temporary: bool) -> Iterator[subprocess.Popen[str]]:
-    code = "import sys, test_service as t; t.serve_until_killed(sys.argv[1], sys.argv[2] == 'True')"
+def service_to_kill(
+    state: Path, url: str | None, temporary: bool
+) -> Iterator[subprocess.Popen[str]]:
+    code = "import sys, json, test_service as t; t.serve_until_killed(*json.loads(sys.argv[1]))"
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(state), str(temporary)],
+        [sys.executable, "-c", code, json.dumps([str(state), url, temporary])],
         cwd=Path(__file__).parent,
         stdout=subprocess.PIPE,
         text=True,
@@ -1022,9 +1089,9 @@ def service_to_kill(state: Path, temporary: bool) -> Iterator[subprocess.Popen[s
 
 
 def killed_with_a_running_run(
-    state: Path, document: dict[str, Any], temporary: bool
+    state: Path, url: str | None, document: dict[str, Any], temporary: bool
 ) -> run_pb2.Run:
-    with service_to_kill(state, temporary) as process:
+    with service_to_kill(state, url, temporary) as process:
         assert process.stdout is not None
         with Client(json.loads(process.stdout.readline())["address"]) as client:
             run = client.submit(document, workers=1)
@@ -1037,10 +1104,11 @@ def killed_with_a_running_run(
             return run
 
 
+@on_both_databases
 def test_the_run_of_a_lasting_service_that_was_killed_starts_again(
-    start_service: StartService, document: dict[str, Any], tmp_path: Path
+    start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
 ) -> None:
-    run = killed_with_a_running_run(tmp_path / "state", document, temporary=False)
+    run = killed_with_a_running_run(tmp_path / "state", store_url, document, temporary=False)
     service = start_service()
     launch = service.launcher.next_launch()
     assert (launch.run_id, launch.attempt) == (run.id, 2)
@@ -1050,10 +1118,11 @@ def test_the_run_of_a_lasting_service_that_was_killed_starts_again(
     assert service.client.wait(run.id).state == SUCCEEDED
 
 
+@on_both_databases
 def test_the_run_of_a_temporary_service_that_was_killed_has_failed(
-    start_service: StartService, document: dict[str, Any], tmp_path: Path
+    start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
 ) -> None:
-    run = killed_with_a_running_run(tmp_path / "state", document, temporary=True)
+    run = killed_with_a_running_run(tmp_path / "state", store_url, document, temporary=True)
     service = start_service()
     ended = service.client.get(run.id)
     assert (ended.state, ended.message) == (FAILED, "its command was killed")
@@ -1061,10 +1130,11 @@ def test_the_run_of_a_temporary_service_that_was_killed_has_failed(
     assert service.launcher.launched.empty()
 
 
+@on_both_databases
 def test_a_temporary_service_leaves_the_runs_of_a_killed_lasting_one_waiting(
-    start_service: StartService, document: dict[str, Any], tmp_path: Path
+    start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
 ) -> None:
-    run = killed_with_a_running_run(tmp_path / "state", document, temporary=False)
+    run = killed_with_a_running_run(tmp_path / "state", store_url, document, temporary=False)
     command = start_service(temporary=True)
     assert command.client.get(run.id).state == RUNNING
     command.stop()

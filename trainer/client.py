@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -31,6 +33,8 @@ from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
 CALL_SECONDS = 30.0
 REACHABLE_SECONDS = 1.0
+RETRY_SECONDS = (0.1, 0.3, 0.9)
+"""Waits before a submission that nobody answered is sent again."""
 
 T = TypeVar("T")
 
@@ -51,11 +55,22 @@ class EndedError(ClientError):
     """The run has ended, so this cannot be done to it any more."""
 
 
+class NotEndedError(ClientError):
+    """The run has not ended, so this cannot be done to it yet."""
+
+
+class RequestConflictError(ClientError):
+    """Something else was submitted with the same request id."""
+
+
 _ERRORS: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.UNAVAILABLE: UnreachableError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
     grpc.StatusCode.FAILED_PRECONDITION: EndedError,
+    grpc.StatusCode.ALREADY_EXISTS: RequestConflictError,
 }
+_REASONS: dict[str, type[ClientError]] = {"RUN_NOT_ENDED": NotEndedError}
+"""Of what shares its code with something else."""
 
 
 class Client:
@@ -87,20 +102,41 @@ class Client:
         workers: int | None = None,
         set: tuple[str, ...] = (),
         start_from: str | Path | None = None,
+        request_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
     ) -> run_pb2.Run:
-        """Submit a run.
+        """Submit a run, once: where nobody answers, the same submission is sent again.
 
         Args:
             spec: a TOML file, or its content as a dictionary.
             workers: instead of the specification's ``workers.count``.
             set: overrides like ``train.batch_size=64``.
             start_from: checkpoint, instead of the specification's ``model.start_from``.
+            request_id: the same one with the same submission gives the same run, whoever sends it
+                and whenever; a new one unless it is given.
+            labels: what the run can be found by.
+            priority: stored with the run, within 32 bits.
 
         Raises:
             InvalidSpecError: with every mistake that was found; nothing is launched.
+            RequestConflictError: the request id was used for something else.
         """
-        message = to_message(parse(read_spec(spec, workers, set, start_from)))
-        request = service_pb2.SubmitRunRequest(spec=message)
+        request = service_pb2.SubmitRunRequest(
+            spec=to_message(parse(read_spec(spec, workers, set, start_from))),
+            request_id=uuid.uuid4().hex if request_id is None else request_id,
+            labels=labels,
+            priority=priority,
+        )
+        if request.request_id:
+            for seconds in RETRY_SECONDS:
+                try:
+                    return self._submit(request)
+                except UnreachableError:
+                    time.sleep(seconds)
+        return self._submit(request)
+
+    def _submit(self, request: service_pb2.SubmitRunRequest) -> run_pb2.Run:
         response: service_pb2.SubmitRunResponse = self._call(self._stub.SubmitRun, request)
         return response.run
 
@@ -110,10 +146,29 @@ class Client:
         response: service_pb2.GetRunResponse = self._call(self._stub.GetRun, request)
         return response.run
 
-    def list(self, limit: int = 100) -> list[run_pb2.Run]:
-        """The newest runs, newest first."""
+    def list(
+        self,
+        limit: int = 100,
+        *,
+        states: Collection[run_pb2.RunState] = (),
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        oldest_first: bool = False,
+    ) -> list[run_pb2.Run]:
+        """The newest runs, newest first, or the oldest.
+
+        Args:
+            states: those in one of these, if there are any.
+            name: those of this name, or with a ``*`` at its end, whose name begins so.
+            labels: those that have all of these.
+        """
         runs: list[run_pb2.Run] = []
-        request = service_pb2.ListRunsRequest()
+        request = service_pb2.ListRunsRequest(
+            states=states,
+            name=name,
+            labels=labels,
+            order_by="created asc" if oldest_first else "created desc",
+        )
         while len(runs) < limit:
             request.page_size = min(limit - len(runs), 1000)
             page: service_pb2.ListRunsResponse = self._call(self._stub.ListRuns, request)
@@ -128,6 +183,10 @@ class Client:
         request = service_pb2.CancelRunRequest(id=run_id)
         response: service_pb2.CancelRunResponse = self._call(self._stub.CancelRun, request)
         return response.run
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run that has ended, and its files. Raises NotFoundError, NotEndedError."""
+        self._call(self._stub.DeleteRun, service_pb2.DeleteRunRequest(id=run_id))
 
     def pause(self, run_id: str) -> run_pb2.Run:
         """Have a run stop at a snapshot. Raises NotFoundError, EndedError."""
@@ -221,15 +280,17 @@ def read_spec(
 def _typed(error: grpc.RpcError, address: str) -> Exception:
     """The exception that a gRPC error stands for."""
     status = rpc_status.from_call(error)
+    info = error_details_pb2.ErrorInfo()
     for detail in status.details if status is not None else ():
+        detail.Unpack(info)
         bad_request = error_details_pb2.BadRequest()
         if detail.Unpack(bad_request):
             return InvalidSpecError(
                 Violation(violation.field, violation.description)
                 for violation in bad_request.field_violations
             )
-    kind = _ERRORS.get(error.code(), ClientError)
-    if kind is UnreachableError:
+    kind = _REASONS.get(info.reason) or _ERRORS.get(error.code(), ClientError)
+    if kind is UnreachableError and not info.reason:
         return UnreachableError(
             f"no service answers at {address}; start one with `sumgrad serve`, or name another "
             "with --address"

@@ -18,7 +18,15 @@ from trainer.cli.describe import description_document, parse_shape, print_descri
 from trainer.cli.exit_codes import ExitCode, of_run
 from trainer.cli.follow import follow
 from trainer.cli.gradcheck import print_report, report_document
-from trainer.cli.show import digests, document, print_json, print_summary, print_table, state_name
+from trainer.cli.show import (
+    digests,
+    document,
+    parse_state,
+    print_json,
+    print_summary,
+    print_table,
+    state_name,
+)
 from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service import history
@@ -31,7 +39,7 @@ from trainer.service.settings import (
     host_and_port,
     state_directory,
 )
-from trainer.service.store import StoreError
+from trainer.service.store_errors import StoreError
 from trainer.spec.parse import parse
 from trainer.spec.violations import InvalidSpecError
 from trainer.study.describe import describe as describe_network
@@ -77,8 +85,28 @@ State = Annotated[
 ]
 
 
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SUMGRAD_STORE",
+        metavar="URL",
+        help="A Postgres for the run store, like postgresql://user@host/database; the password "
+        "from PGPASSWORD, PGPASSFILE or SUMGRAD_STORE.  [default: a file in the state folder]",
+    ),
+]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label. Repeatable.")
+]
+Priority = Annotated[int, typer.Option(min=-(2**31), max=2**31 - 1, help="Stored with the run.")]
+RequestId = Annotated[
+    str | None,
+    typer.Option(help="The same id with the same submission gives the same run.  [default: new]"),
+]
+
+
 @app.command()
 def serve(
+    context: typer.Context,
     address: Annotated[
         str, typer.Option(help="Where to serve gRPC; port 0 takes a free one.")
     ] = DEFAULT_ADDRESS,
@@ -86,10 +114,26 @@ def serve(
         str, typer.Option(help="Where to serve /metrics over HTTP.")
     ] = DEFAULT_METRICS_ADDRESS,
     state: State = None,
+    store: StoreUrl = None,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM, with a Ray of its own."""
-    settings = Settings(state or state_directory(), address, metrics_address)
+    settings = Settings(
+        state or state_directory(), address, metrics_address, store=_without_secret(context, store)
+    )
     asyncio.run(_serve(settings))
+
+
+def _without_secret(context: typer.Context, store: str | None) -> str | None:
+    """The store's URL, whose password everybody could read on the command line."""
+    from trainer.service.database import has_password
+
+    source = context.get_parameter_source("store")
+    if store and has_password(store) and source is not None and source.name == "COMMANDLINE":
+        raise SettingsError(
+            "--store must not hold a password, which others can see there; put it into PGPASSWORD "
+            "or PGPASSFILE, or the whole URL into SUMGRAD_STORE"
+        )
+    return store or None
 
 
 async def _serve(settings: Settings) -> None:
@@ -103,6 +147,7 @@ async def _serve(settings: Settings) -> None:
         print(f"gRPC     {service.address}", flush=True)
         print(f"metrics  http://{service.metrics_address}/metrics", flush=True)
         print(f"state    {settings.state}", flush=True)
+        print(f"store    {service.store}", flush=True)
         ready = asyncio.create_task(service.ready())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +166,9 @@ def run(
     workers: Workers = None,
     overrides: Overrides = None,
     start_from: StartFrom = None,
+    labels: Labels = None,
+    priority: Priority = 0,
+    request_id: RequestId = None,
     json: Json = False,
     address: Address = None,
     state: State = None,
@@ -131,11 +179,14 @@ def run(
     """
     content = read_spec(spec, workers, tuple(overrides or ()), start_from)
     parse(content)
+    wishes = _wishes(labels, priority, request_id)
     if address is not None or _reachable(DEFAULT_ADDRESS):
-        _run_at(_checked(address), content, json)
+        with Client(_checked(address)) as client:
+            submitted = client.submit(content, **wishes)
+            _watch(client, submitted.id, json)
         return
     with _own_service(state) as client:
-        ended = _run_to_end(client, content)
+        ended = _run_to_end(client, content, **wishes)
     _finish(ended, json)
 
 
@@ -150,9 +201,24 @@ def _own_service(state: Path | None) -> Iterator[Client]:
         yield client
 
 
-def _run_to_end(client: Client, content: dict[str, Any]) -> run_pb2.Run:
+def _wishes(labels: list[str] | None, priority: int, request_id: str | None) -> dict[str, Any]:
+    """What a submission has beside its specification."""
+    return {"labels": _labels(labels), "priority": priority, "request_id": request_id}
+
+
+def _labels(given: list[str] | None) -> dict[str, str]:
+    found = {}
+    for label in given or ():
+        key, equals, value = label.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"--label must be KEY=VALUE, got {label!r}")
+        found[key] = value
+    return found
+
+
+def _run_to_end(client: Client, content: dict[str, Any], **wishes: Any) -> run_pb2.Run:
     """Submit and follow a run that nobody else looks after: Ctrl-C cancels it."""
-    submitted = client.submit(content)
+    submitted = client.submit(content, **wishes)
     try:
         follow(client.watch(submitted.id))
     except KeyboardInterrupt:
@@ -164,25 +230,22 @@ def _run_to_end(client: Client, content: dict[str, Any]) -> run_pb2.Run:
     return client.get(submitted.id)
 
 
-def _run_at(address: str, content: dict[str, Any], json: bool) -> None:
-    with Client(address) as client:
-        submitted = client.submit(content)
-        _watch(client, submitted.id, json)
-
-
 @app.command()
 def submit(
     spec: SpecFile,
     workers: Workers = None,
     overrides: Overrides = None,
     start_from: StartFrom = None,
+    labels: Labels = None,
+    priority: Priority = 0,
+    request_id: RequestId = None,
     json: Json = False,
     address: Address = None,
 ) -> None:
     """Submit a run to the service and return."""
     content = read_spec(spec, workers, tuple(overrides or ()), start_from)
     with Client(_checked(address)) as client:
-        submitted = client.submit(content)
+        submitted = client.submit(content, **_wishes(labels, priority, request_id))
     if json:
         print_json(document(submitted))
     else:
@@ -214,16 +277,37 @@ def _finish(ended: run_pb2.Run, json: bool) -> None:
 @app.command("list")
 def list_runs(
     limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
+    states: Annotated[
+        list[str] | None,
+        typer.Option("--state", help="Those in this state, like running. Repeatable."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Those of this name; 'digits*' finds all that begin so.")
+    ] = "",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="Those with this label. Repeatable."),
+    ] = None,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="The oldest first.")] = False,
     json: Json = False,
     address: Address = None,
 ) -> None:
     """List runs, newest first."""
+    wanted = [parse_state(state) for state in states or ()]
     with Client(_checked(address)) as client:
-        runs = client.list(limit)
+        runs = client.list(
+            limit,
+            states=wanted,
+            name=name,
+            labels=_labels(labels),
+            oldest_first=oldest_first,
+        )
     if json:
         print_json([document(found) for found in runs])
-    else:
+    elif runs or not (states or name or labels):
         print_table(runs)
+    else:
+        _say("no run is like that")
 
 
 @app.command()
@@ -285,6 +369,14 @@ def cancel(run_id: RunId, json: Json = False, address: Address = None) -> None:
         client.cancel(run_id)
         ended = _wait(client, run_id)
     _show(ended, json)
+
+
+@app.command()
+def delete(run_id: RunId, address: Address = None) -> None:
+    """Forget a run that has ended, and delete its weights and snapshots in the state folder."""
+    with Client(_checked(address)) as client:
+        client.delete(run_id)
+    _say(f"{run_id} is deleted")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
+from trainer.service.settings import SettingsError
 from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2
 from trainer.verification import Mark
@@ -28,6 +29,14 @@ WIDEST = 160
 def state_name(state: run_pb2.RunState) -> str:
     """``RUN_STATE_RUNNING`` as ``running``."""
     return run_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
+
+
+def parse_state(name: str) -> run_pb2.RunState:
+    """``running`` as ``RUN_STATE_RUNNING``. Raises SettingsError."""
+    states = {state_name(state): state for state in run_pb2.RunState.values() if state}
+    if name not in states:
+        raise SettingsError(f"--state must be one of {', '.join(states)}, got {name!r}")
+    return states[name]
 
 
 def document(run: run_pb2.Run) -> Document:
@@ -56,6 +65,10 @@ def document(run: run_pb2.Run) -> Document:
         "receipt": _receipt(result.receipt) if result and result.HasField("receipt") else None,
         "faults": to_document(run.spec).get("faults", []),
         "workers": figures.workers if figures else run.spec.workers.count,
+        "labels": dict(run.labels),
+        "priority": run.priority,
+        "owner": run.owner or None,
+        "request_id": run.request_id or None,
         "attempt": run.attempt,
         "message": run.message or None,
         "warnings": list(run.warnings),
@@ -114,6 +127,10 @@ def print_summary(run: run_pb2.Run) -> None:
     if found["bitwise"] is not None:
         because = found["not_bitwise_because"]
         print(f"{'bitwise':<15} {'yes' if found['bitwise'] else f'no: {because}'}")
+    for key, value in sorted(found["labels"].items()):
+        print(f"{'label':<15} {key}={value}")
+    if found["priority"]:
+        print(f"{'priority':<15} {found['priority']}")
     for warning in run.warnings:
         print(f"{'warning':<15} {warning}")
 

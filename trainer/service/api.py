@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
-from google.rpc.code_pb2 import INVALID_ARGUMENT
 from grpc_status import rpc_status
 
 from trainer.service import queue
+from trainer.service.requests import InvalidRequestError
+from trainer.service.run_filter import parse_cursor, parse_filter
 from trainer.service.run_manager import (
     NotPausedError,
     NotTheRunnerError,
     RunElsewhereError,
     RunEndedError,
+    RunFilesError,
     RunManager,
     RunNotFoundError,
     WorkersError,
 )
-from trainer.service.store import StoredRun
+from trainer.service.store import RequestConflictError, RunNotEndedError, StoredRun
+from trainer.service.store_errors import StoreUnavailableError
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
@@ -30,16 +34,22 @@ SHOWN_VIOLATIONS = 100
 
 CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
+    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    RequestConflictError: grpc.StatusCode.ALREADY_EXISTS,
     RunNotFoundError: grpc.StatusCode.NOT_FOUND,
     RunEndedError: grpc.StatusCode.FAILED_PRECONDITION,
     RunElsewhereError: grpc.StatusCode.FAILED_PRECONDITION,
+    RunNotEndedError: grpc.StatusCode.FAILED_PRECONDITION,
+    RunFilesError: grpc.StatusCode.FAILED_PRECONDITION,
     NotPausedError: grpc.StatusCode.FAILED_PRECONDITION,
     WorkersError: grpc.StatusCode.INVALID_ARGUMENT,
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
+    StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
 """What each error of the domain is called in gRPC."""
 
 DOMAIN_ERRORS = tuple(CODES)
+DOMAIN = "sumgrad"
 
 
 class TrainerService(service_pb2_grpc.TrainerServiceServicer):
@@ -52,9 +62,12 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         self, request: service_pb2.SubmitRunRequest, context: grpc.aio.ServicerContext
     ) -> service_pb2.SubmitRunResponse:
         try:
-            return service_pb2.SubmitRunResponse(run=await self._manager.submit(request.spec))
+            run = await self._manager.submit(
+                request.spec, request.request_id, request.labels, request.priority
+            )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
+        return service_pb2.SubmitRunResponse(run=run)
 
     async def GetRun(  # noqa: N802
         self, request: service_pb2.GetRunRequest, context: grpc.aio.ServicerContext
@@ -67,18 +80,17 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     async def ListRuns(  # noqa: N802
         self, request: service_pb2.ListRunsRequest, context: grpc.aio.ServicerContext
     ) -> service_pb2.ListRunsResponse:
-        token = request.page_token
-        if request.page_size < 0 or not (token.isascii() and (not token or token.isdecimal())):
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "page_size must be ≥ 0 and page_token the next_page_token of the response before",
-            )
         size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
-        before = int(token[:18]) if token else None
-        page = await self._manager.page(before, size + 1)
+        try:
+            if size < 0:
+                raise InvalidRequestError("page_size", f"must be ≥ 0, got {size}")
+            wanted, after = parse_filter(request), parse_cursor(request.page_token)
+            page = await self._manager.page(after, size + 1, wanted)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
         response = service_pb2.ListRunsResponse(runs=[stored.run for stored in page[:size]])
         if len(page) > size:
-            response.next_page_token = str(page[size - 1].number)
+            response.next_page_token = str(page[size - 1].cursor)
         return response
 
     async def CancelRun(  # noqa: N802
@@ -113,6 +125,15 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
         return service_pb2.ScaleRunResponse(run=run)
+
+    async def DeleteRun(  # noqa: N802
+        self, request: service_pb2.DeleteRunRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.DeleteRunResponse:
+        try:
+            await self._manager.delete(request.id)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+        return service_pb2.DeleteRunResponse()
 
     async def WatchRun(  # noqa: N802
         self, request: service_pb2.WatchRunRequest, context: grpc.aio.ServicerContext
@@ -170,20 +191,35 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
 
 
 async def refuse(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:
-    """End the call with the error's code, and its details where it has any."""
-    if isinstance(error, InvalidSpecError):
-        await context.abort_with_status(rpc_status.to_status(_bad_request(error)))
-    await context.abort(CODES[type(error)], str(error))
+    """End the call with the error's code and details."""
+    await context.abort_with_status(rpc_status.to_status(status_of(error)))
     raise AssertionError("abort raises")
 
 
-def _bad_request(error: InvalidSpecError) -> status_pb2.Status:
-    """One field violation for every mistake; the message names the first."""
+def status_of(error: Exception) -> status_pb2.Status:
+    """An error of the domain as gRPC tells it: an ErrorInfo, and field violations if it has any."""
+    status = status_pb2.Status(code=CODES[type(error)].value[0], message=str(error))
+    info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=_reason(error))
+    for key, attribute in (("run", "run_id"), ("field", "field")):
+        if hasattr(error, attribute):
+            info.metadata[key] = getattr(error, attribute)
+    if isinstance(error, InvalidSpecError):
+        more = len(error.violations) - 1
+        status.message = str(error.violations[0]) + (f" (and {more} more)" if more else "")
+        status.details.add().Pack(_bad_request(error))
+    status.details.add().Pack(info)
+    return status
+
+
+def _reason(error: Exception) -> str:
+    """``RunNotFoundError`` as ``RUN_NOT_FOUND``."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
+
+
+def _bad_request(error: InvalidSpecError) -> error_details_pb2.BadRequest:
+    """One field violation for every mistake."""
     details = error_details_pb2.BadRequest()
     for violation in error.violations[:SHOWN_VIOLATIONS]:
         details.field_violations.add(field=violation.field, description=violation.description)
-    more = len(error.violations) - 1
-    message = str(error.violations[0]) + (f" (and {more} more)" if more else "")
-    status = status_pb2.Status(code=INVALID_ARGUMENT, message=message)
-    status.details.add().Pack(details)
-    return status
+    return details

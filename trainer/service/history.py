@@ -10,6 +10,7 @@ ENDED = frozenset(
 WAITING = frozenset({run_pb2.RUN_STATE_QUEUED, run_pb2.RUN_STATE_PAUSED})
 RESTING = ENDED | {run_pb2.RUN_STATE_PAUSED}
 ACTIVE = frozenset({run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING})
+OPEN = frozenset(run_pb2.RunState.values()) - ENDED
 
 
 def ended(run: run_pb2.Run) -> bool:

@@ -30,6 +30,9 @@ STOP_SECONDS = 5.0
 WATCH_SECONDS = 0.2
 """How often the keeper looks whether the head still lives."""
 
+OURS_ALONE = ("RAY_", "PG", "SUMGRAD_STORE")
+"""Beginnings of variables that Ray does not inherit: other Rays, and the way to the run store."""
+
 PR_SET_CHILD_SUBREAPER = 36
 
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -68,7 +71,7 @@ class LocalRay:
         Raises:
             RayError: it did not start.
         """
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS_ALONE)}
         self._keeper = subprocess.Popen(
             [sys.executable, "-m", "trainer.service.local_ray", str(self._cores)],
             stdin=subprocess.PIPE,

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,10 @@ from trainer.service import history, queue
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
-from trainer.service.store import Store, StoredRun
+from trainer.service.requests import check_labels, check_request_id
+from trainer.service.run_filter import Cursor, RunFilter
+from trainer.service.store import RunNotEndedError, Store, StoredRun
+from trainer.service.store_errors import StoreError
 from trainer.spec.parse import check_against_data, describe_data, parse
 from trainer.spec.wire import to_document, to_message
 from trainer.v1 import run_pb2, runner_pb2
@@ -44,27 +48,42 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class RunNotFoundError(LookupError):
+class RunError(Exception):
+    """Something cannot be done to a run."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunNotFoundError(RunError):
     """There is no run of this id."""
 
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id, f"there is no run {run_id!r}; `sumgrad list` shows all")
 
-class RunEndedError(RuntimeError):
+
+class RunEndedError(RunError):
     """The run has ended, so this cannot be done to it any more."""
 
 
-class NotPausedError(RuntimeError):
+class NotPausedError(RunError):
     """Only a paused run can be resumed."""
 
 
-class WorkersError(ValueError):
+class WorkersError(RunError):
     """A run cannot have this many workers."""
 
 
-class RunElsewhereError(RuntimeError):
+class RunElsewhereError(RunError):
     """Another service looks after the run."""
 
 
-class NotTheRunnerError(PermissionError):
+class RunFilesError(RunError):
+    """A run's folder cannot be deleted."""
+
+
+class NotTheRunnerError(RunError):
     """The caller is not the runner of the run's current attempt."""
 
 
@@ -93,8 +112,7 @@ class RunManager:
 
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
-        for stored in await self._call(self._store.open_runs):
-            await self._reconcile(stored)
+        await self._reconcile()
         self._task = asyncio.create_task(self._look_after_runs())
 
     async def close(self) -> None:
@@ -102,48 +120,91 @@ class RunManager:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._instance.temporary:
-            for stored in await self._mine():
-                await self._set_state(
-                    stored.run.id, run_pb2.RUN_STATE_CANCELLED, "its command ended"
-                )
-        self._database.shutdown()
+        try:
+            if self._instance.temporary:
+                for stored in await self._mine():
+                    await self._set_state(
+                        stored.run.id, run_pb2.RUN_STATE_CANCELLED, "its command ended"
+                    )
+        except StoreError as error:
+            _LOG.error("what the next service has to close is left open: %s", error)
+        finally:
+            self._database.shutdown()
 
     # What clients ask for.
 
-    async def submit(self, message: run_pb2.RunSpec) -> run_pb2.Run:
-        """Check, store and queue a run.
+    async def submit(
+        self,
+        message: run_pb2.RunSpec,
+        request_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> run_pb2.Run:
+        """Check, store and queue a run; one that was submitted with the request id is given back.
 
         Raises:
+            InvalidRequestError, RequestConflictError
             InvalidSpecError: with every mistake that was found; nothing is stored.
         """
+        check_request_id(request_id)
+        check_labels(labels or {})
         spec = parse(to_document(message))
-        limit = queue.workers_limit(self._cores)
-        await asyncio.to_thread(check_against_data, spec, limit)
         run = run_pb2.Run(
             id=f"r-{secrets.token_hex(4)}",
             spec=to_message(spec),
             created=_now(),
             workers=spec.workers.count,
+            request_id=request_id,
+            labels=labels,
+            priority=priority,
         )
-        await self._call(self._store.create, run, self._instance.name)
-        await self._append(run.id, [_state(run_pb2.RUN_STATE_QUEUED)])
+        # Before the data is looked at, which may have changed since the first time.
+        known = await self._call(self._store.requested, run)
+        if known is not None:
+            return known.run
+        limit = queue.workers_limit(self._cores)
+        await asyncio.to_thread(check_against_data, spec, limit)
+        events = [_state(run_pb2.RUN_STATE_QUEUED)]
         if spec.workers.count > self._cores:
             warning = (
                 f"{spec.workers.count} workers share {self._cores} cores; "
                 "they will not be faster than one a core"
             )
-            await self._append(run.id, [_event(warning=run_pb2.Warning(message=warning))])
-        self._wake.set()
-        return await self.get(run.id)
+            events.append(_event(warning=run_pb2.Warning(message=warning)))
+        stored = await self._call(self._store.create, run, self._instance.name, events)
+        if stored.run.id == run.id:
+            await self._announce(stored)
+        return stored.run
 
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
         return (await self._stored(run_id)).run
 
-    async def page(self, before: int | None, limit: int) -> list[StoredRun]:
-        """Runs, newest first; see Store.page."""
-        return await self._call(self._store.page, before, limit)
+    async def page(self, after: Cursor | None, limit: int, wanted: RunFilter) -> list[StoredRun]:
+        """Runs by the time of their creation; see Store.page."""
+        return await self._call(self._store.page, after, limit, wanted)
+
+    async def delete(self, run_id: str) -> None:
+        """Forget a run that has ended, and delete its folder.
+
+        Raises:
+            RunNotFoundError, RunNotEndedError, RunFilesError
+        """
+        stored = await self._stored(run_id)
+        if not history.ended(stored.run):
+            raise RunNotEndedError(run_id)
+        # First, so that a deletion that breaks off can be asked for again.
+        try:
+            await asyncio.to_thread(shutil.rmtree, self.directory(run_id))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise RunFilesError(
+                run_id, f"the files of run {run_id} cannot be deleted, so it is kept: {error}"
+            ) from None
+        if not await self._call(self._store.delete, run_id):
+            raise RunNotFoundError(run_id)
+        self._sequences.pop(run_id, None)
 
     async def cancel(self, run_id: str) -> run_pb2.Run:
         """Stop a run; a running one ends when its runner has stopped it.
@@ -178,7 +239,7 @@ class RunManager:
         """
         run = await self._changeable(run_id)
         if run.state != run_pb2.RUN_STATE_PAUSED:
-            raise NotPausedError(f"run {run_id} is not paused, so it cannot be resumed")
+            raise NotPausedError(run_id, f"run {run_id} is not paused, so it cannot be resumed")
         return await self._set_state(run_id, run_pb2.RUN_STATE_QUEUED, "resumed")
 
     async def scale(self, run_id: str, workers: int) -> run_pb2.Run:
@@ -193,8 +254,9 @@ class RunManager:
         most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
         if not 1 <= workers <= most:
             raise WorkersError(
+                run_id,
                 f"run {run_id} can have 1 to {most} workers (the shards of its batches, and what "
-                f"fits here), got {workers}"
+                f"fits here), got {workers}",
             )
         event = _event(scaled=run_pb2.Scaled(workers=workers))
         return (await self._append(run_id, [event])).run
@@ -203,10 +265,10 @@ class RunManager:
         """A run that is going on, or will, and is looked after here."""
         stored = await self._stored(run_id)
         if history.ended(stored.run):
-            raise RunEndedError(f"run {run_id} has already ended")
+            raise RunEndedError(run_id, f"run {run_id} has already ended")
         if stored.service != self._instance.name:
             raise RunElsewhereError(
-                f"run {run_id} belongs to another service on this state folder; ask that one"
+                run_id, f"run {run_id} belongs to another service on this run store; ask that one"
             )
         return stored.run
 
@@ -227,6 +289,7 @@ class RunManager:
                 over = event.state_change.state in history.ENDED
             if not events:
                 await self._wait_for_event(run_id, sequence)
+                await self._stored(run_id)  # it may have been deleted
 
     async def events(self, run_id: str, after: int) -> list[run_pb2.Event]:
         """The first events after this sequence number, of those that there are.
@@ -298,7 +361,7 @@ class RunManager:
             or not stored.token
             or not secrets.compare_digest(stored.token, token)
         ):
-            raise NotTheRunnerError(f"not the runner of attempt {attempt} of run {run_id}")
+            raise NotTheRunnerError(run_id, f"not the runner of attempt {attempt} of run {run_id}")
         return stored
 
     # The loop that launches and looks after.
@@ -308,6 +371,8 @@ class RunManager:
             self._wake.clear()
             try:
                 await self._look_once()
+            except StoreError as error:
+                _LOG.error("runs cannot be looked after, trying again: %s", error)
             except Exception:  # a full disk, say: the runs are looked after again when it is over
                 _LOG.exception("runs could not be looked after; trying again")
             # Not asyncio.wait_for: in Python 3.11 it can swallow the cancellation that ends this.
@@ -316,18 +381,19 @@ class RunManager:
                     await self._wake.wait()
 
     async def _look_once(self) -> None:
-        runs = await self._mine()
-        await self._launch_what_fits(runs)
-        for stored in runs:
-            if stored.run.state in history.ACTIVE:
-                await self._look_after(stored)
+        await self._call(self._instance.live)
+        active = await self._mine(history.ACTIVE)
+        await self._launch_what_fits(active)
+        for stored in active:
+            await self._look_after(stored)
 
-    async def _launch_what_fits(self, runs: Sequence[StoredRun]) -> None:
+    async def _launch_what_fits(self, active: Sequence[StoredRun]) -> None:
         def workers(stored: StoredRun) -> int:
             return stored.run.workers
 
-        queued = [s for s in runs if s.run.state == run_pb2.RUN_STATE_QUEUED]
-        running = [workers(s) for s in runs if s.run.state in history.ACTIVE]
+        # Each takes a core or more.
+        queued = await self._mine({run_pb2.RUN_STATE_QUEUED}, self._cores)
+        running = [workers(s) for s in active]
         count = queue.startable([workers(s) for s in queued], running, self._cores)
         for stored in queued[:count]:
             await self._launch(stored)
@@ -335,8 +401,10 @@ class RunManager:
     async def _launch(self, stored: StoredRun) -> None:
         run_id, token = stored.run.id, secrets.token_urlsafe(32)
         event = _state(run_pb2.RUN_STATE_LAUNCHING)
-        launched = await self._call(self._store.begin_attempt, run_id, token, event)
-        if launched is None or launched.run.state != run_pb2.RUN_STATE_LAUNCHING:
+        launched = await self._call(
+            self._store.begin_attempt, run_id, self._instance.name, token, event
+        )
+        if launched is None:
             return
         await self._announce(launched)
         launch = Launch(run_id, launched.run.attempt, token, self.service_address)
@@ -359,7 +427,7 @@ class RunManager:
     async def _look_after(self, stored: StoredRun) -> None:
         """End a run whose runner is gone, or does not stop when told to."""
         run, now = stored.run, time.monotonic()
-        job = Launch(run.id, run.attempt, "", "").job
+        job = _job(run)
         silence = now - self._heard.setdefault(run.id, now)
         if now - self._cancelling.get(run.id, now) > CANCEL_SECONDS:
             await self._launcher.stop_job(job)
@@ -390,22 +458,44 @@ class RunManager:
             again = f"{reason}; it goes on from its last snapshot"
             await self._set_state(run.id, run_pb2.RUN_STATE_QUEUED, again)
 
-    async def _reconcile(self, stored: StoredRun) -> None:
-        """A run whose service is gone: queue it again here, or close it with its command."""
-        if not self._instance.is_gone(stored.service):
-            return
-        run_id = stored.run.id
-        if self._instance.was_temporary(stored.service):
-            await self._set_state(run_id, run_pb2.RUN_STATE_FAILED, "its command was killed")
-        elif not self._instance.temporary:
-            await self._call(self._store.adopt, run_id, self._instance.name)
-            if stored.run.state != run_pb2.RUN_STATE_PAUSED:
-                again = "its service ended; it goes on from its last snapshot"
-                await self._append(run_id, [_state(run_pb2.RUN_STATE_QUEUED, again)])
-
-    async def _mine(self) -> list[StoredRun]:
+    async def _reconcile(self) -> None:
+        """Take over the runs whose services are gone."""
         runs = await self._call(self._store.open_runs)
-        return [stored for stored in runs if stored.service == self._instance.name]
+        for service in {stored.service for stored in runs}:
+            if await self._call(self._instance.is_gone, service):
+                theirs = [stored for stored in runs if stored.service == service]
+                await self._take_over(service, theirs)
+
+    async def _take_over(self, gone: str, runs: Sequence[StoredRun]) -> None:
+        """Have a service's runs go on here, or close them with its command."""
+        if self._instance.was_temporary(gone):
+            for stored in runs:
+                message = "its command was killed"
+                await self._set_state(stored.run.id, run_pb2.RUN_STATE_FAILED, message)
+        elif not self._instance.temporary:
+            me = self._instance.name
+            for stored in await self._call(self._store.adopt_waiting, gone, me):
+                await self._announce(stored)
+            for stored in runs:
+                if stored.run.state not in history.WAITING:
+                    await self._adopt(stored)
+
+    async def _adopt(self, stored: StoredRun) -> None:
+        """Look after a run whose job is alive, or else queue it again."""
+        queued = None
+        if await self._launcher.state(_job(stored.run)) != JobState.ALIVE:
+            message = "its service ended; it goes on from its last snapshot"
+            queued = _state(run_pb2.RUN_STATE_QUEUED, message)
+        adopted = await self._call(
+            self._store.adopt, stored.run.id, stored.service, self._instance.name, queued
+        )
+        if adopted is not None:
+            await self._announce(adopted)
+
+    async def _mine(
+        self, states: Collection[run_pb2.RunState] = history.OPEN, limit: int | None = None
+    ) -> list[StoredRun]:
+        return await self._call(self._store.open_runs, self._instance.name, states, limit)
 
     # Events.
 
@@ -415,7 +505,7 @@ class RunManager:
     async def _append(self, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun:
         stored = await self._call(self._store.append, run_id, events)
         if stored is None:
-            raise RunNotFoundError(f"there is no run {run_id!r}; `sumgrad list` shows all")
+            raise RunNotFoundError(run_id)
         await self._announce(stored)
         return stored
 
@@ -435,12 +525,17 @@ class RunManager:
     async def _stored(self, run_id: str) -> StoredRun:
         stored = await self._call(self._store.get, run_id)
         if stored is None:
-            raise RunNotFoundError(f"there is no run {run_id!r}; `sumgrad list` shows all")
+            raise RunNotFoundError(run_id)
         return stored
 
     async def _call(self, method: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._database, method, *arguments)
+
+
+def _job(run: run_pb2.Run) -> str:
+    """The job of the run's present attempt."""
+    return Launch(run.id, run.attempt, "", "").job
 
 
 def _now() -> Timestamp:

@@ -13,9 +13,12 @@ from grpc_reflection.v1alpha import reflection
 
 from trainer.metrics import Metrics
 from trainer.service.api import RunnerService, TrainerService
+from trainer.service.file_locks import FileLocks
 from trainer.service.instance import Instance
 from trainer.service.interceptor import RequestCounter
 from trainer.service.launcher import Launcher
+from trainer.service.locks import Locks
+from trainer.service.postgres_locks import PostgresLocks
 from trainer.service.run_manager import RunManager
 from trainer.service.settings import Settings, SettingsError, host_and_port, require_loopback
 from trainer.service.store import Store
@@ -39,6 +42,7 @@ class Service:
     Attributes:
         address: where gRPC is served, once started.
         metrics_address: where /metrics is served, or None.
+        store: the run store, without a password.
 
     Raises:
         SettingsError: an address cannot be used.
@@ -53,12 +57,18 @@ class Service:
         self._metrics_server: Any = None
         self.address = ""
         self.metrics_address: str | None = None
+        self.store = ""
 
     async def __aenter__(self) -> Service:
         cores = len(os.sched_getaffinity(0))
         state = self._settings.state
-        self._store = Store(state / "runs.db")
-        self._instance = Instance(state, self._settings.temporary)
+        self._store = Store(self._settings.place)
+        self.store = self._store.name
+        try:
+            self._instance = Instance(state, self._settings.temporary, self._locks())
+        except BaseException:
+            self._store.close()
+            raise
         self._launcher = Launcher(cores)
         metrics = Metrics()
         self._manager = RunManager(self._store, self._launcher, self._instance, metrics, cores)
@@ -78,6 +88,12 @@ class Service:
             await self.__aexit__(None, None, None)
             raise
         return self
+
+    def _locks(self) -> Locks:
+        store = self._settings.store
+        if store is None:
+            return FileLocks(self._settings.state / "services")
+        return PostgresLocks(store)
 
     def _add_standard_services(self) -> None:
         names = [

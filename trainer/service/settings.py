@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
@@ -61,9 +61,16 @@ class Settings:
     Attributes:
         metrics_address: None serves no metrics.
         temporary: the service serves one command and its runs end with it.
+        store: the URL of a Postgres for the run store; None is a file in the state folder.
     """
 
     state: Path
     address: str = DEFAULT_ADDRESS
     metrics_address: str | None = DEFAULT_METRICS_ADDRESS
     temporary: bool = False
+    store: str | None = field(default=None, repr=False)
+
+    @property
+    def place(self) -> Path | str:
+        """Of the run store: a file or a URL."""
+        return self.state / "runs.db" if self.store is None else self.store

@@ -1,42 +1,52 @@
-"""Runs and their events in SQLite: the truth about what was asked for and what happened."""
+"""Runs and their events in a database: the truth about what was asked for and what happened."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
 
 from trainer.service import history
+from trainer.service.database import Database
+from trainer.service.run_filter import Cursor, RunFilter
+from trainer.service.schema import events as events_table
+from trainer.service.schema import labels as labels_table
+from trainer.service.schema import runs as runs_table
 from trainer.v1 import run_pb2
 
-SCHEMA_VERSION = 1
 
-_SCHEMA = """
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    service TEXT NOT NULL,      -- the service that looks after the run
-    ended INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,  -- of the last event
-    reported INTEGER NOT NULL,  -- number of the attempt's last stored report
-    token TEXT NOT NULL,        -- what the attempt's runner must know
-    run BLOB NOT NULL           -- trainer.v1.Run
-);
-CREATE INDEX runs_open ON runs (ended) WHERE ended = 0;
-CREATE TABLE events (
-    number INTEGER NOT NULL REFERENCES runs,
-    sequence INTEGER NOT NULL,
-    event BLOB NOT NULL,        -- trainer.v1.Event
-    PRIMARY KEY (number, sequence)
-) WITHOUT ROWID;
-"""
+class RequestConflictError(RuntimeError):
+    """Something else was submitted with the same request id."""
+
+    def __init__(self, request_id: str, run_id: str) -> None:
+        super().__init__(
+            f"request id {request_id!r} was used for run {run_id}, with another specification, "
+            "other labels or another priority; use a new one"
+        )
+        self.run_id = run_id
 
 
-class StoreError(RuntimeError):
-    """The database cannot be opened or used."""
+class RunNotEndedError(RuntimeError):
+    """Only a run that has ended can be deleted."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} has not ended, so it cannot be deleted; cancel it first")
+        self.run_id = run_id
 
 
 class StoredRun(NamedTuple):
@@ -49,92 +59,159 @@ class StoredRun(NamedTuple):
     reported: int
     token: str
 
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.run.created.ToMicroseconds(), self.number)
+
 
 class Store:
-    """One database file. Every method is one transaction; safe to call from any thread."""
+    """One database. Every method is one transaction; safe to call from any thread.
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the database.
+    Every method raises StoreUnavailableError while the database cannot be used.
+    """
+
+    def __init__(self, place: Path | str) -> None:
+        """Open or create the database: SQLite's file, or the URL of a Postgres.
 
         Raises:
             StoreError: it cannot be opened, or a newer sumgrad wrote it.
         """
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=10, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            with self._transaction():
-                self._migrate(path)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"cannot open the run store {path}: {error}") from None
-
-    def _migrate(self, path: Path) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise StoreError(f"{path} was written by a newer sumgrad; use that version")
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._database = Database(place)
+        self.name = self._database.name
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        self._database.close()
 
-    def create(self, run: run_pb2.Run, service: str) -> None:
-        """A new run, before its first event."""
-        with self._transaction():
-            self._db.execute(
-                "INSERT INTO runs (id, service, ended, sequence, reported, token, run) "
-                "VALUES (?, ?, 0, 0, 0, '', ?)",
-                (run.id, service, run.SerializeToString()),
-            )
+    def create(
+        self, run: run_pb2.Run, service: str, events: Sequence[run_pb2.Event] = ()
+    ) -> StoredRun:
+        """A new run with its first events; once for each owner and request id.
+
+        Returns:
+            The run, or the one that was stored for the same request before.
+
+        Raises:
+            RequestConflictError: that one was asked for in other words.
+        """
+        stored = self.requested(run)
+        if stored is not None:
+            return stored
+        try:
+            with self._database.writing() as connection:
+                return _create(connection, run, service, events)
+        except IntegrityError:  # the same request came in at the same time
+            stored = self.requested(run)
+            if stored is None:
+                raise
+            return stored
+
+    def requested(self, run: run_pb2.Run) -> StoredRun | None:
+        """The run that was stored for the same request before, if there is one.
+
+        Raises:
+            RequestConflictError: it was asked for in other words.
+        """
+        if not run.request_id:
+            return None
+        with self._database.reading() as connection:
+            row = connection.execute(
+                _BY_REQUEST, {"owner": run.owner, "request": run.request_id}
+            ).one_or_none()
+        if row is None:
+            return None
+        stored = _stored(row)
+        if _asked_for(stored.run) != _asked_for(run):
+            raise RequestConflictError(run.request_id, stored.run.id)
+        return stored
 
     def get(self, run_id: str) -> StoredRun | None:
-        with self._transaction():
-            return self._get(run_id)
+        with self._database.reading() as connection:
+            return _get(connection, run_id)
 
-    def page(self, before: int | None, limit: int) -> list[StoredRun]:
-        """Runs by descending number, those below ``before`` if it is given."""
-        with self._transaction():
-            rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM runs WHERE number < ? ORDER BY number DESC LIMIT ?",
-                (2**62 if before is None else before, limit),
-            )
-            return [_stored(row) for row in rows]
+    def page(
+        self, after: Cursor | None, limit: int, wanted: RunFilter | None = None
+    ) -> list[StoredRun]:
+        """Runs by the time of their creation, those after ``after`` if it is given."""
+        statement = _listing(wanted or RunFilter(), after).limit(limit)
+        with self._database.reading() as connection:
+            return [_stored(row) for row in connection.execute(statement)]
 
-    def open_runs(self) -> list[StoredRun]:
-        """Runs that have not ended, oldest first."""
-        with self._transaction():
-            rows = self._db.execute(f"SELECT {_COLUMNS} FROM runs WHERE ended = 0 ORDER BY number")
-            return [_stored(row) for row in rows]
+    def open_runs(
+        self,
+        service: str | None = None,
+        states: Collection[run_pb2.RunState] = history.OPEN,
+        limit: int | None = None,
+    ) -> list[StoredRun]:
+        """Runs that have not ended, oldest first: of a service, in some states, not too many."""
+        statement = _ALL.where(runs_table.c.state.in_(states)).order_by(runs_table.c.number)
+        if service is not None:
+            statement = statement.where(runs_table.c.service == service)
+        with self._database.reading() as connection:
+            return [_stored(row) for row in connection.execute(statement.limit(limit))]
 
     def events(self, run_id: str, after: int, limit: int) -> list[run_pb2.Event]:
         """Events with a sequence number above ``after``, in order."""
-        with self._transaction():
-            rows = self._db.execute(
-                "SELECT event FROM events JOIN runs USING (number) "
-                "WHERE id = ? AND events.sequence > ? ORDER BY events.sequence LIMIT ?",
-                (run_id, after, limit),
-            )
-            return [run_pb2.Event.FromString(event) for (event,) in rows]
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                _EVENTS, {"run_id": run_id, "after": after, "limit": limit}
+            ).scalars()
+            return [run_pb2.Event.FromString(event) for event in rows]
 
-    def begin_attempt(self, run_id: str, token: str, event: run_pb2.Event) -> StoredRun | None:
-        """Append the event of a launch; the attempt's reports count from 1 and need the token."""
-        with self._transaction():
-            self._db.execute(
-                "UPDATE runs SET token = ?, reported = 0 WHERE id = ?", (token, run_id)
-            )
-            return self._append(run_id, [event])
+    def begin_attempt(
+        self, run_id: str, service: str, token: str, event: run_pb2.Event
+    ) -> StoredRun | None:
+        """Append the event of a launch; the attempt's reports count from 1 and need the token.
 
-    def adopt(self, run_id: str, service: str) -> None:
-        """Another service looks after the run from now on."""
-        with self._transaction():
-            self._db.execute("UPDATE runs SET service = ? WHERE id = ?", (service, run_id))
+        Returns:
+            The run as it is now, or None if it is not queued or not the service's (any more).
+        """
+        with self._database.writing() as connection:
+            stored = _get_to_change(connection, run_id)
+            if (
+                stored is None
+                or stored.service != service
+                or stored.run.state != run_pb2.RUN_STATE_QUEUED
+            ):
+                return None
+            return _append(connection, stored._replace(token=token, reported=0), [event])
+
+    def adopt(
+        self, run_id: str, gone: str, service: str, requeued: run_pb2.Event | None
+    ) -> StoredRun | None:
+        """A service looks after a run that another one, which is gone, looked after.
+
+        Args:
+            requeued: happens to the run; its runner, if there is one yet, is no longer listened
+                to. Without it, the attempt goes on.
+
+        Returns:
+            The run as it is now, or None if somebody else was quicker.
+        """
+        with self._database.writing() as connection:
+            stored = _get_to_change(connection, run_id)
+            if stored is None or stored.service != gone:
+                return None
+            stored = stored._replace(service=service)
+            if requeued is None:
+                return _append(connection, stored, [])
+            return _append(connection, stored._replace(token=""), [requeued])
+
+    def adopt_waiting(self, gone: str, service: str) -> list[StoredRun]:
+        """A service looks after all runs that wait and that another one looked after.
+
+        Returns:
+            Those that it has taken over.
+        """
+        table = runs_table.c
+        waiting = table.state.in_(history.WAITING)
+        statement = (
+            update(runs_table)
+            .where(table.service == gone, waiting)
+            .values(service=service)
+            .returning(*_COLUMNS)
+        )
+        with self._database.writing() as connection:
+            return [_stored(row) for row in connection.execute(statement)]
 
     def append(self, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun | None:
         """Let events happen to a run, and give them their sequence numbers.
@@ -144,8 +221,9 @@ class Store:
         Returns:
             The run as it is now, or None if there is no such run.
         """
-        with self._transaction():
-            return self._append(run_id, events)
+        with self._database.writing() as connection:
+            stored = _get_to_change(connection, run_id)
+            return None if stored is None else _append(connection, stored, events)
 
     def append_reported(self, run_id: str, events: Mapping[int, run_pb2.Event]) -> StoredRun | None:
         """Let the events of reports happen, each report once however often it comes.
@@ -153,61 +231,153 @@ class Store:
         Args:
             events: by the number of their report, ascending.
         """
-        with self._transaction():
-            stored = self._get(run_id)
+        with self._database.writing() as connection:
+            stored = _get_to_change(connection, run_id)
             if stored is None:
                 return None
             fresh = [event for number, event in events.items() if number > stored.reported]
-            return self._append(run_id, fresh, max(stored.reported, *events))
+            reported = max(stored.reported, *events)
+            return _append(connection, stored._replace(reported=reported), fresh)
 
-    def _append(
-        self, run_id: str, events: Sequence[run_pb2.Event], reported: int | None = None
-    ) -> StoredRun | None:
-        stored = self._get(run_id)
-        if stored is None:
-            return None
-        sequence = stored.sequence
-        for event in events:
-            if history.apply(stored.run, event):
-                sequence += 1
-                event.sequence = sequence
-                self._db.execute(
-                    "INSERT INTO events VALUES (?, ?, ?)",
-                    (stored.number, sequence, event.SerializeToString()),
-                )
-        stored = stored._replace(
-            sequence=sequence, reported=stored.reported if reported is None else reported
+    def delete(self, run_id: str) -> bool:
+        """Forget a run and its events; False if there is no such run.
+
+        Raises:
+            RunNotEndedError
+        """
+        with self._database.writing() as connection:
+            stored = _get_to_change(connection, run_id)
+            if stored is None:
+                return False
+            if not history.ended(stored.run):
+                raise RunNotEndedError(run_id)
+            for table in (events_table, labels_table, runs_table):
+                connection.execute(delete(table).where(table.c.number == stored.number))
+            return True
+
+
+_COLUMNS = [runs_table.c[name] for name in ("number", "run", *StoredRun._fields[2:])]
+_ALL = select(*_COLUMNS)
+_BY_ID = _ALL.where(runs_table.c.id == bindparam("run_id"))
+_BY_ID_TO_CHANGE = _BY_ID.with_for_update()
+_BY_REQUEST = _ALL.where(
+    runs_table.c.owner == bindparam("owner"), runs_table.c.request == bindparam("request")
+)
+_EVENTS = (
+    select(events_table.c.event)
+    .join_from(events_table, runs_table, events_table.c.number == runs_table.c.number)
+    .where(runs_table.c.id == bindparam("run_id"), events_table.c.sequence > bindparam("after"))
+    .order_by(events_table.c.sequence)
+    .limit(bindparam("limit"))
+)
+_CHANGE = update(runs_table).where(runs_table.c.number == bindparam("the_number"))
+
+
+def _listing(wanted: RunFilter, after: Cursor | None) -> Select[Any]:
+    table = runs_table.c
+    statement = _ALL
+    if wanted.states:
+        statement = statement.where(table.state.in_(sorted(wanted.states)))
+    if wanted.name.endswith("*"):
+        prefix = wanted.name[:-1]
+        statement = statement.where(func.substr(table.name, 1, len(prefix)) == prefix)
+    elif wanted.name:
+        statement = statement.where(table.name == wanted.name)
+    for key, value in sorted(wanted.labels.items()):
+        label = labels_table.alias()
+        statement = statement.where(
+            exists().where(
+                label.c.number == table.number, label.c.key == key, label.c.value == value
+            )
         )
-        self._db.execute(
-            "UPDATE runs SET ended = ?, sequence = ?, reported = ?, run = ? WHERE number = ?",
-            (
-                history.ended(stored.run),
-                stored.sequence,
-                stored.reported,
-                stored.run.SerializeToString(),
-                stored.number,
-            ),
+    place = tuple_(table.created, table.number)
+    if wanted.oldest_first:
+        if after is not None:
+            statement = statement.where(place > tuple_(*after))
+        return statement.order_by(table.created, table.number)
+    if after is not None:
+        statement = statement.where(place < tuple_(*after))
+    return statement.order_by(table.created.desc(), table.number.desc())
+
+
+def _create(
+    connection: Connection, run: run_pb2.Run, service: str, events: Sequence[run_pb2.Event]
+) -> StoredRun:
+    values = {
+        "id": run.id,
+        "service": service,
+        "owner": run.owner,
+        "request": run.request_id or None,
+        "state": run.state,
+        "name": run.spec.name,
+        "priority": run.priority,
+        "created": run.created.ToMicroseconds(),
+        "sequence": 0,
+        "reported": 0,
+        "token": "",
+        "run": run.SerializeToString(),
+    }
+    number = connection.execute(
+        insert(runs_table).returning(runs_table.c.number), values
+    ).scalar_one()
+    if run.labels:
+        connection.execute(
+            insert(labels_table),
+            [{"number": number, "key": key, "value": run.labels[key]} for key in run.labels],
         )
-        return stored
-
-    def _get(self, run_id: str) -> StoredRun | None:
-        row = self._db.execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (run_id,)).fetchone()
-        return None if row is None else _stored(row)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    return _append(connection, StoredRun(number, run, service, 0, 0, ""), events)
 
 
-_COLUMNS = "number, run, service, sequence, reported, token"
+def _append(
+    connection: Connection, stored: StoredRun, events: Sequence[run_pb2.Event]
+) -> StoredRun:
+    """Let events happen to the run, and store all that may have changed."""
+    run, sequence, rows = run_pb2.Run(), stored.sequence, []
+    run.CopyFrom(stored.run)
+    for event in events:
+        if history.apply(run, event):
+            sequence += 1
+            event.sequence = sequence
+            rows.append(
+                {
+                    "number": stored.number,
+                    "sequence": sequence,
+                    "event": event.SerializeToString(),
+                }
+            )
+    if rows:
+        connection.execute(insert(events_table), rows)
+    stored = stored._replace(run=run, sequence=sequence)
+    connection.execute(
+        _CHANGE,
+        {
+            "the_number": stored.number,
+            "service": stored.service,
+            "state": run.state,
+            "sequence": sequence,
+            "reported": stored.reported,
+            "token": stored.token,
+            "run": run.SerializeToString(),
+        },
+    )
+    return stored
 
 
-def _stored(row: tuple[int, bytes, str, int, int, str]) -> StoredRun:
-    return StoredRun(row[0], run_pb2.Run.FromString(row[1]), *row[2:])
+def _get(connection: Connection, run_id: str, statement: Select[Any] = _BY_ID) -> StoredRun | None:
+    if "\0" in run_id:  # which Postgres cannot even be asked for
+        return None
+    row = connection.execute(statement, {"run_id": run_id}).one_or_none()
+    return None if row is None else _stored(row)
+
+
+def _get_to_change(connection: Connection, run_id: str) -> StoredRun | None:
+    """The run, which nobody else changes before this transaction has ended."""
+    return _get(connection, run_id, _BY_ID_TO_CHANGE)
+
+
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredRun:
+    return StoredRun(row[0], run_pb2.Run.FromString(row[1]), row[2], row[3], row[4], row[5])
+
+
+def _asked_for(run: run_pb2.Run) -> tuple[run_pb2.RunSpec, dict[str, str], int]:
+    return run.spec, dict(run.labels), run.priority

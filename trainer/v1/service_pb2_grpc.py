@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class TrainerServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason tells apart
+    what has the same code.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -69,6 +71,11 @@ class TrainerServiceStub:
                 request_serializer=trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
                 response_deserializer=trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
                 _registered_method=True)
+        self.DeleteRun = channel.unary_unary(
+                '/trainer.v1.TrainerService/DeleteRun',
+                request_serializer=trainer_dot_v1_dot_service__pb2.DeleteRunRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.DeleteRunResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/trainer.v1.TrainerService/WatchRun',
                 request_serializer=trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
@@ -82,11 +89,15 @@ class TrainerServiceStub:
 
 
 class TrainerServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason tells apart
+    what has the same code.
+    """
 
     def SubmitRun(self, request, context):
         """Check a specification, store it and queue it. INVALID_ARGUMENT carries one
-        google.rpc.BadRequest field violation for every mistake.
+        google.rpc.BadRequest field violation for every mistake. With a request_id, the same
+        submission gives the same run however often it comes, and another one is refused:
+        ALREADY_EXISTS, whose ErrorInfo has the metadata "run".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,8 +110,7 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Newest first.
-        """
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -128,6 +138,14 @@ class TrainerServiceServicer:
 
     def ScaleRun(self, request, context):
         """Give a run another number of workers, whether it is running or not. Never changes its result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRun(self, request, context):
+        """Forget a run that has ended, with its events, and delete its folder below the state folder, in
+        which are its weights. FAILED_PRECONDITION before its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +203,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     request_deserializer=trainer_dot_v1_dot_service__pb2.ScaleRunRequest.FromString,
                     response_serializer=trainer_dot_v1_dot_service__pb2.ScaleRunResponse.SerializeToString,
             ),
+            'DeleteRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRun,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.DeleteRunRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.DeleteRunResponse.SerializeToString,
+            ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
                     request_deserializer=trainer_dot_v1_dot_service__pb2.WatchRunRequest.FromString,
@@ -204,7 +227,9 @@ def add_TrainerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainerService:
-    """Missing associated documentation comment in .proto file."""
+    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason tells apart
+    what has the same code.
+    """
 
     @staticmethod
     def SubmitRun(request,
@@ -385,6 +410,33 @@ class TrainerService:
             '/trainer.v1.TrainerService/ScaleRun',
             trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
             trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/DeleteRun',
+            trainer_dot_v1_dot_service__pb2.DeleteRunRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.DeleteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

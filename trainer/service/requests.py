@@ -1,0 +1,51 @@
+"""What a request may hold beside a specification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+LONGEST_REQUEST_ID = 128
+MOST_LABELS = 64
+LONGEST_LABEL_KEY = 64
+LONGEST_LABEL_VALUE = 256
+
+
+class InvalidRequestError(ValueError):
+    """A field of a request has a value that it cannot have."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+
+
+def check_request_id(request_id: str) -> None:
+    """Raises InvalidRequestError."""
+    if len(request_id) > LONGEST_REQUEST_ID or not request_id.isprintable():
+        raise InvalidRequestError(
+            "request_id", f"must have at most {LONGEST_REQUEST_ID} printable characters"
+        )
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raises InvalidRequestError."""
+    if len(labels) > MOST_LABELS:
+        raise InvalidRequestError("labels", f"must be at most {MOST_LABELS}, got {len(labels)}")
+    for key, value in labels.items():
+        if not 1 <= len(key) <= LONGEST_LABEL_KEY or not key.isprintable() or "=" in key:
+            raise InvalidRequestError(
+                "labels",
+                f"must have keys of 1 to {LONGEST_LABEL_KEY} printable characters without '=', "
+                f"got {key[:80]!r}",
+            )
+        if len(value) > LONGEST_LABEL_VALUE or not value.isprintable():
+            raise InvalidRequestError(
+                "labels",
+                f"must have values of at most {LONGEST_LABEL_VALUE} printable characters, "
+                f"got {value[:80]!r} of {key!r}",
+            )
+
+
+def check_text(field: str, text: str) -> None:
+    """Raises InvalidRequestError."""
+    if not text.isprintable():
+        raise InvalidRequestError(field, "must not have control characters")

@@ -1,0 +1,9 @@
+"""What can be wrong with the run store as a whole."""
+
+
+class StoreError(RuntimeError):
+    """The database cannot be opened or used."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database does not answer, or cannot do its work, now."""
