@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from conftest import ROOT, RunningService, eventually
+from conftest import CORES, ROOT, RunningService, eventually
 
 from trainer.cli import main as command_line
 from trainer.cli.exit_codes import ExitCode
@@ -531,6 +531,35 @@ def test_a_broken_specification_is_one_clear_error_a_mistake_and_launches_nothin
         assert line.startswith(f"error: {mistake}")
     assert service.client.list() == []
     assert service.launcher.launched.empty()
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        (
+            ["model.layers=[{type='flatten'}, {type='max_pool', size=2}]"],
+            "model.layers[1]: pooling needs samples of height × width × channels, but gets (64,)",
+        ),
+        (["data={type='npz', path='/nowhere'}"], "data.path: '/nowhere' cannot be read"),
+        (["workers.count=9", "train.shards=16"], "workers.count: must be at most 8 here, got 9"),
+    ],
+    ids=["shapes", "data", "workers"],
+)
+def test_run_finds_what_does_not_fit_before_it_starts_a_service(
+    sumgrad: Callable[..., tuple[int, str, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings: list[str],
+    mistake: str,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(CORES)))
+    monkeypatch.setattr("trainer.cli.main._reachable", lambda _address: False)
+    monkeypatch.delattr("trainer.service.embedded.EmbeddedService")
+    options = [option for setting in settings for option in ("--set", setting)]
+    code, out, [line] = sumgrad("run", DIGITS, *options, "--state", str(tmp_path / "state"))
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert line.startswith(f"error: {mistake}")
+    assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.parametrize(

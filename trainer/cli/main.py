@@ -22,6 +22,7 @@ from trainer.cli.show import document, print_json, print_summary, print_table, s
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service import history
 from trainer.service.local_ray import RayError
+from trainer.service.queue import workers_limit
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
     DEFAULT_METRICS_ADDRESS,
@@ -29,9 +30,10 @@ from trainer.service.settings import (
     SettingsError,
     host_and_port,
     state_directory,
+    usable_cores,
 )
 from trainer.service.store import StoreError
-from trainer.spec.parse import parse
+from trainer.spec.parse import check_against_data, parse
 from trainer.spec.violations import InvalidSpecError
 from trainer.study.describe import describe as describe_network
 from trainer.study.gradcheck import check_spec
@@ -119,10 +121,12 @@ def run(
     Uses the service at the address if there is one, and otherwise starts one for this run.
     """
     content = read_spec(spec, workers, tuple(overrides or ()))
-    parse(content)
+    parsed = parse(content)
     if address is not None or _reachable(DEFAULT_ADDRESS):
         _run_at(_checked(address), content, json)
         return
+    # The service checks for itself, but starting one takes seconds.
+    check_against_data(parsed, workers_limit(usable_cores()))
     from trainer.service.embedded import EmbeddedService
 
     _say(f"no service at {DEFAULT_ADDRESS}: starting one for this run")
