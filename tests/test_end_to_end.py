@@ -430,17 +430,11 @@ def states(temporary: Path) -> list[run_pb2.RunState]:
         store.close()
 
 
-# Either signal, and either moment: before the first step, and at work.
-@pytest.mark.parametrize(
-    ("number", "line"), [(signal.SIGINT, PROGRESS), (signal.SIGTERM, "r-")], ids=str
-)
-def test_a_signal_to_run_with_its_own_service_cancels_and_leaves_nothing(
-    temporary: Path, number: signal.Signals, line: str
-) -> None:
+def test_ctrl_c_on_run_with_its_own_service_cancels_and_leaves_nothing(temporary: Path) -> None:
     with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
-        command.err.wait_for(line)
+        command.err.wait_for(PROGRESS)
         assert any(temporary.glob("sumgrad-ray-*"))
-        command.signal(number)
+        command.signal(signal.SIGINT)
         assert command.end() == ExitCode.INTERRUPTED
     assert "cancelling the run" in command.err.seen
     assert command.out.seen == []
@@ -454,6 +448,17 @@ def test_a_run_that_is_killed_with_its_own_service_leaves_no_process(temporary: 
         command.signal(signal.SIGKILL)
         assert command.end() == -signal.SIGKILL
     eventually(lambda: nothing_is_left(temporary), SECONDS)
+
+
+def test_sigterm_before_the_first_step_cancels_and_leaves_nothing(temporary: Path) -> None:
+    with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
+        command.err.wait_for("r-")
+        command.signal(signal.SIGTERM)
+        assert command.end() == ExitCode.INTERRUPTED
+    assert "cancelling the run" in command.err.seen
+    assert command.out.seen == []
+    eventually(lambda: nothing_is_left(temporary), SECONDS)
+    assert states(temporary) == [run_pb2.RUN_STATE_CANCELLED]
 
 
 # --- mistakes on the command line ---------------------------------------------------------------
