@@ -18,9 +18,9 @@ _LIMIT = 10_000
 _LENGTHS = {b"\x93NUMPY\x01\x00": struct.Struct("<H"), b"\x93NUMPY\x02\x00": struct.Struct("<I")}
 """How the length of the text is written that follows on these bytes."""
 
-# The text is a Python dictionary of three items in any order. NumPy evaluates it, in CPython's
-# own parser; up to Python 3.12 that fails by chance when several threads parse at once
-# (https://github.com/python/cpython/issues/106905), and it does more than these few forms need.
+# The text is a Python dictionary of three items in any order. NumPy evaluates it with CPython's own
+# parser, which fails now and then when several threads parse at once (seen with 3.11.7:
+# "SystemError: AST constructor recursion depth mismatch"), and which knows more than these forms.
 _DTYPE = r"[<>|=]?[biufcmMOSUV][0-9]{0,9}(?:\[[0-9a-zA-Z]{1,9}\])?"
 _FIELD = rf"\('([^'\\]*)',\s*'({_DTYPE})'\)"
 _SIZE = r"[0-9]{1,18}L?"  # Python 2 wrote the L
