@@ -660,6 +660,30 @@ def test_a_hostile_header_is_refused(tmp_path: Path, header: str | bytes, versio
     assert len(message) < 1000
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        HEADER.format(descr="'|u1'", shape="(5, 3, 5)"),
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (5, 3, 5), }" + " " * 50 + "\n",
+        "{'shape': (5L, 3L, 5L), 'fortran_order': False, 'descr': '|u1'}",
+        '{"descr":"<u1","fortran_order":False,"shape":(5,3,5,)}',
+        " { 'fortran_order' : False , 'shape' : ( 5 , 3 , 5 ) , 'descr' : 'u1' } ",
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_header_may_be_written_in_any_way_and_is_never_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str, version: int
+) -> None:
+    images = BYTES["x_train"]
+    entry = npy_bytes(header, images.tobytes(), version)
+    source = write_npz(tmp_path / "f.npz", x_train=entry)
+    with monkeypatch.context() as patch:
+        # CPython 3.11 cannot parse in two threads at once without failing now and then.
+        patch.delattr("ast.parse")
+        loaded = source.load()
+    np.testing.assert_array_equal(loaded.train.x[..., 0], images)
+
+
 @pytest.mark.parametrize("entry", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\0v", b"PK\x03\x04", b"1,2,3"])
 def test_what_is_no_array_is_refused(tmp_path: Path, entry: bytes) -> None:
     refusal(write_npz(tmp_path / "f.npz", x_train=entry), naming="x_train")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from conftest import ROOT, RunningService, eventually
+from conftest import CORES, ROOT, RunningService, eventually
 
 from trainer.cli import main as command_line
 from trainer.cli.exit_codes import ExitCode
@@ -465,14 +465,11 @@ def states(temporary: Path) -> list[run_pb2.RunState]:
         store.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_to_run_with_its_own_service_cancels_and_leaves_nothing(
-    temporary: Path, number: signal.Signals
-) -> None:
+def test_ctrl_c_on_run_with_its_own_service_cancels_and_leaves_nothing(temporary: Path) -> None:
     with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
         command.err.wait_for(PROGRESS)
         assert any(temporary.glob("sumgrad-ray-*"))
-        command.signal(number)
+        command.signal(signal.SIGINT)
         assert command.end() == ExitCode.INTERRUPTED
     assert "cancelling the run" in command.err.seen
     assert command.out.seen == []
@@ -488,11 +485,13 @@ def test_a_run_that_is_killed_with_its_own_service_leaves_no_process(temporary: 
     eventually(lambda: nothing_is_left(temporary), SECONDS)
 
 
-def test_a_signal_before_the_first_step_leaves_nothing(temporary: Path) -> None:
-    with running("run", DIGITS, temporary=temporary) as command:
+def test_sigterm_before_the_first_step_cancels_and_leaves_nothing(temporary: Path) -> None:
+    with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
         command.err.wait_for("r-")
-        command.signal(signal.SIGINT)
+        command.signal(signal.SIGTERM)
         assert command.end() == ExitCode.INTERRUPTED
+    assert "cancelling the run" in command.err.seen
+    assert command.out.seen == []
     eventually(lambda: nothing_is_left(temporary), SECONDS)
     assert states(temporary) == [run_pb2.RUN_STATE_CANCELLED]
 
@@ -566,6 +565,35 @@ def test_a_broken_specification_is_one_clear_error_a_mistake_and_launches_nothin
         assert line.startswith(f"error: {mistake}")
     assert service.client.list() == []
     assert service.launcher.launched.empty()
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        (
+            ["model.layers=[{type='flatten'}, {type='max_pool', size=2}]"],
+            "model.layers[1]: pooling needs samples of height × width × channels, but gets (64,)",
+        ),
+        (["data={type='npz', path='/nowhere'}"], "data.path: '/nowhere' cannot be read"),
+        (["workers.count=9", "train.shards=16"], "workers.count: must be at most 8 here, got 9"),
+    ],
+    ids=["shapes", "data", "workers"],
+)
+def test_run_finds_what_does_not_fit_before_it_starts_a_service(
+    sumgrad: Callable[..., tuple[int, str, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings: list[str],
+    mistake: str,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(CORES)))
+    monkeypatch.setattr("trainer.cli.main._reachable", lambda _address: False)
+    monkeypatch.delattr("trainer.service.embedded.EmbeddedService")
+    options = [option for setting in settings for option in ("--set", setting)]
+    code, out, [line] = sumgrad("run", DIGITS, *options, "--state", str(tmp_path / "state"))
+    assert (code, out) == (ExitCode.BAD_INPUT, "")
+    assert line.startswith(f"error: {mistake}")
+    assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.parametrize(

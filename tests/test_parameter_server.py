@@ -118,10 +118,13 @@ class Background(Thread):
         except Exception as error:
             self._error = error
 
-    def end(self) -> None:
-        """Wait for its end; raises what it raised."""
+    def wait(self) -> None:
         self.join(SECONDS)
         assert not self.is_alive(), "it does not end"
+
+    def end(self) -> None:
+        """Wait for its end; raises what it raised."""
+        self.wait()
         if self._error is not None:
             raise self._error
 
@@ -162,7 +165,7 @@ class Run:
         self.lose("nobody")  # a word, so that the server looks at its clock
 
     def reports(self) -> list[runner_pb2.RunReport]:
-        """Every report up to the last; the server and its workers have then ended."""
+        """Every report up to the last; the server has then ended."""
         reports: list[runner_pb2.RunReport] = []
         while not reports or reports[-1].WhichOneof("kind") not in LAST:
             assert self._socket.poll(int(SECONDS * 1000)), "the server says nothing"
@@ -188,6 +191,8 @@ class Run:
         try:
             self.cancel()  # for a test that has failed before the end
             self._training.end()
+            for worker in self.workers:
+                worker.wait()
         finally:
             self._socket.close(linger=0)
 
@@ -346,6 +351,7 @@ def test_any_number_of_workers_reports_the_same_bits_of_every_metric(
             for name in names:
                 run.start(name)
             reports = run.reports()
+        assert reports[-1].WhichOneof("kind") == "finished", reports[-1]
         result = reports[-1].finished
         figures: list[run_pb2.Epoch | run_pb2.Progress | run_pb2.Result] = [result]
         figures += [r.epoch for r in reports if r.WhichOneof("kind") == "epoch"]
@@ -982,6 +988,19 @@ class Vanishing:
     def load(self) -> Dataset:
         self.path.unlink()
         return Npz(self.path).load()
+
+
+def test_when_a_run_fails_at_its_start_every_worker_that_has_come_is_stopped(
+    plan: TrainingPlan,
+) -> None:
+    with running(plan, "w0", "w1", "broken") as run:
+        size = network().size
+        with Link(run.address, "broken", size, sums_needed(SHARDS), "memory") as broken:
+            broken.fail("no disk", permanent=True)
+            with played(run, "w0") as w0, played(run, "w1") as w1:
+                assert run.fail() == "broken failed: no disk"
+                assert_stopped(w0)
+                assert_stopped(w1)
 
 
 def test_a_worker_that_cannot_read_its_data_fails_the_run(

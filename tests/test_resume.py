@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from leftovers import nothing_left_behind
 from server_process import PromptWriter, serve_with_prompt_snapshots
-from test_faults import SPAWN, assert_ended_by, process
+from test_faults import PROCESSES, assert_ended_by, process
 from test_parameter_server import (
     OVERSHOOTING,
     PLAN,
@@ -217,7 +217,7 @@ def test_a_server_that_is_killed_is_resumed(
     plan = in_folder(PLANS["momentum"], tmp_path)
     fault = Fault("server", step, point, "kill")
     killed = dataclasses.replace(plan, faults=FaultPlan((fault,), 1, tmp_path / "faults.jsonl"))
-    ours, theirs = SPAWN.Pipe()
+    ours, theirs = PROCESSES.Pipe()
     with ours, theirs, process(serve_with_prompt_snapshots, killed, theirs) as server:
         assert ours.poll(SECONDS)
         address: ServerAddress = ours.recv()

@@ -31,6 +31,7 @@ from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service import history
 from trainer.service.local_ray import RayError
+from trainer.service.queue import workers_limit
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
     DEFAULT_METRICS_ADDRESS,
@@ -38,9 +39,10 @@ from trainer.service.settings import (
     SettingsError,
     host_and_port,
     state_directory,
+    usable_cores,
 )
 from trainer.service.store_errors import StoreError
-from trainer.spec.parse import parse
+from trainer.spec.parse import check_against_data, parse
 from trainer.spec.violations import InvalidSpecError
 from trainer.study.describe import describe as describe_network
 from trainer.study.gradcheck import check_spec
@@ -178,13 +180,15 @@ def run(
     Uses the service at the address if there is one, and otherwise starts one for this run.
     """
     content = read_spec(spec, workers, tuple(overrides or ()), start_from)
-    parse(content)
+    parsed = parse(content)
     wishes = _wishes(labels, priority, request_id)
     if address is not None or _reachable(DEFAULT_ADDRESS):
         with Client(_checked(address)) as client:
             submitted = client.submit(content, **wishes)
             _watch(client, submitted.id, json)
         return
+    # The service checks for itself, but starting one takes seconds.
+    check_against_data(parsed, workers_limit(usable_cores()))
     with _own_service(state) as client:
         ended = _run_to_end(client, content, **wishes)
     _finish(ended, json)

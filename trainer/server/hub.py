@@ -23,6 +23,9 @@ from workers.channel import (
 )
 from workers.v1 import work_pb2
 
+Received = tuple[str, bytes, list[zmq.Frame]]
+"""A message's sender, the message itself, and the vectors that came with it."""
+
 
 class Hub:
     """Holds the weights, knows who has joined and where each one's gradients lie.
@@ -81,8 +84,8 @@ class Hub:
         """The weights have changed; workers need them before their next task."""
         self._version += 1
 
-    def receive(self, timeout: float) -> tuple[str, bytes, list[zmq.Frame]] | None:
-        """Sender, message and vectors of the next message.
+    def receive(self, timeout: float) -> Received | None:
+        """The next message.
 
         None after ``timeout`` seconds, or as soon as there is no message but a worker is dead.
         """

@@ -29,7 +29,7 @@ from trainer.server.dispatch import (
     WorkerLost,
     WorkerRetired,
 )
-from trainer.server.hub import Hub
+from trainer.server.hub import Hub, Received
 from trainer.server.round_answers import RoundAnswers
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ProcessGoneError, SharedMemoryError
@@ -88,6 +88,8 @@ class Rounds:
         self._clock = clock
         self._heard = self._pinged = clock()
         self._dispatch = Dispatch()
+        # Whoever has said anything and is not known to be gone.
+        self._spoken: set[str] = set()
         self._task = work_pb2.Task()
         self._answers = RoundAnswers()
         # Workers of which an answer was used.
@@ -108,16 +110,15 @@ class Rounds:
 
         A worker that is much later than the first one joins when it comes.
         """
-        spoken: set[str] = set()
         messages = []
         deadline = time.monotonic() + ANSWER_SECONDS
-        while RUNNER not in spoken or len(spoken) <= self._expected:
-            message = self._hub.receive(max(0.0, deadline - time.monotonic()))
+        while RUNNER not in self._spoken or len(self._spoken) <= self._expected:
+            silent = not self._spoken - {RUNNER}
+            message = self._receive(max(0.0, deadline - time.monotonic()))
             if message is None:
                 break
-            if not spoken - {RUNNER} and message[0] != RUNNER:
+            if silent and message[0] != RUNNER:
                 deadline = time.monotonic() + JOIN_SECONDS
-            spoken.add(message[0])
             messages.append(message)
         for message in messages:
             self._take(*message)
@@ -142,8 +143,8 @@ class Rounds:
         return self._answers
 
     def stop(self) -> None:
-        """Tell every worker that there is no more work."""
-        for worker in self._dispatch.assigned:
+        """Tell every worker that there is no more work, also those that were not admitted yet."""
+        for worker in self._spoken - {RUNNER}:
             self._stop(worker)
 
     # What is heard.
@@ -161,7 +162,7 @@ class Rounds:
             due = min(due, late)
         # At a deadline that has passed already, messages that have come still go first: a worker
         # is not late because the server was.
-        message = self._hub.receive(max(0.0, due - now))
+        message = self._receive(max(0.0, due - now))
         now = self._clock()
         if now - self._pinged >= PING_SECONDS:
             self._ping()
@@ -177,6 +178,12 @@ class Rounds:
                 f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
             )
         return self._handle(Tick())
+
+    def _receive(self, timeout: float) -> Received | None:
+        message = self._hub.receive(timeout)
+        if message is not None:
+            self._spoken.add(message[0])
+        return message
 
     def _take(self, sender: str, message: bytes, frames: list[zmq.Frame]) -> bool:
         """Act on one message; True when the round is complete."""
@@ -255,23 +262,23 @@ class Rounds:
             RunFailedError: it was the last worker that could come.
         """
         self._refused.add(_slot(worker))
-        stop = work_pb2.Stop(refused=refusal)
-        self._hub.send(worker, work_pb2.ServerMessage(stop=stop).SerializeToString())
+        self._stop(worker, refusal)
+        self._spoken.discard(worker)
         if len(self._refused) >= self._expected:
             raise RunFailedError(refusal)
         self.warn(refusal)
 
     def _failed(self, worker: str, failure: work_pb2.Failure) -> None:
         reason = f"{worker} failed: {failure.message}"
+        self._lose(worker, reason)
         if failure.permanent:
             raise RunFailedError(reason)
-        self._lose(worker, reason)
 
     def _lose(self, worker: str, reason: str) -> None:
         if worker in self._dispatch.assigned:
             self._handle(WorkerLost(worker))
             self._left(worker, reason)
-        self._hub.forget(worker)
+        self._forget(worker)
 
     # What is decided.
 
@@ -330,8 +337,12 @@ class Rounds:
 
     def _let_go(self, worker: str, reason: str) -> None:
         self._stop(worker)
-        self._hub.forget(worker)
+        self._forget(worker)
         self._left(worker, reason)
+
+    def _forget(self, worker: str) -> None:
+        self._spoken.discard(worker)
+        self._hub.forget(worker)
 
     # What is said.
 
@@ -348,8 +359,8 @@ class Rounds:
         left = run_pb2.Membership(worker=worker, joined=False, step=self.step, reason=reason)
         self.report(runner_pb2.RunReport(membership=left))
 
-    def _stop(self, worker: str) -> None:
-        stop = work_pb2.ServerMessage(stop=work_pb2.Stop())
+    def _stop(self, worker: str, refused: str = "") -> None:
+        stop = work_pb2.ServerMessage(stop=work_pb2.Stop(refused=refused))
         self._hub.send(worker, stop.SerializeToString())
 
     def _ping(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +19,13 @@ from trainer.service.launcher import Launcher
 from trainer.service.locks import Locks
 from trainer.service.postgres_locks import PostgresLocks
 from trainer.service.run_manager import RunManager
-from trainer.service.settings import Settings, SettingsError, host_and_port, require_loopback
+from trainer.service.settings import (
+    Settings,
+    SettingsError,
+    host_and_port,
+    require_loopback,
+    usable_cores,
+)
 from trainer.service.store import Store
 from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
@@ -60,7 +65,7 @@ class Service:
         self.store = ""
 
     async def __aenter__(self) -> Service:
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         state = self._settings.state
         self._store = Store(self._settings.place)
         self.store = self._store.name

@@ -24,6 +24,11 @@ def state_directory() -> Path:
     return Path(base) / "sumgrad"
 
 
+def usable_cores() -> int:
+    """Cores of this machine that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def host_and_port(address: str) -> tuple[str, int]:
     """``127.0.0.1:7433`` or ``[::1]:7433`` in two parts.
 

@@ -1,6 +1,10 @@
-"""The header of one .npy array, read without trusting it."""
+"""The header of one .npy array, read without trusting it.
 
-import io
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+import re
+import struct
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -8,7 +12,22 @@ import numpy as np
 
 from workers.datasets.dataset import DatasetError
 
-_LIMIT = 1 << 14  # NumPy itself refuses headers above 10,000 characters, but only once read
+_LIMIT = 10_000
+"""Bytes of a header's text at most, as NumPy has it."""
+
+_LENGTHS = {b"\x93NUMPY\x01\x00": struct.Struct("<H"), b"\x93NUMPY\x02\x00": struct.Struct("<I")}
+"""How the length of the text is written that follows on these bytes."""
+
+# The text is a Python dictionary of three items in any order. NumPy evaluates it with CPython's own
+# parser, which fails now and then when several threads parse at once (seen with 3.11.7:
+# "SystemError: AST constructor recursion depth mismatch"), and which knows more than these forms.
+_DTYPE = r"[<>|=]?[biufcmMOSUV][0-9]{0,9}(?:\[[0-9a-zA-Z]{1,9}\])?"
+_FIELD = rf"\('([^'\\]*)',\s*'({_DTYPE})'\)"
+_SIZE = r"[0-9]{1,18}L?"  # Python 2 wrote the L
+_SHAPE = rf"\((?:\s*{_SIZE}\s*,)*\s*(?:{_SIZE}\s*)?\)"
+_VALUE = rf"""['"]{_DTYPE}['"]|\[[^\[\]]*\]|True|False|{_SHAPE}"""
+_ITEM = rf"""\s*['"](\w+)['"]\s*:\s*({_VALUE})\s*"""
+_TEXT = re.compile(rf"\s*\{{{_ITEM},{_ITEM},{_ITEM},?\s*\}}\s*")
 
 
 @dataclass(frozen=True)
@@ -22,27 +41,51 @@ class NpyHeader:
 
 
 def read_npy_header(stream: IO[bytes], name: str) -> NpyHeader:
-    """The header at the start of the stream, whose position afterwards is unspecified.
+    """The header at the start of the stream, whose position afterwards is that of the data.
 
     Allocates nothing that the header asks for. Raises DatasetError, naming `name`, where this is
-    no header of format 1.0 or 2.0, and where the array holds Python objects.
+    no such header, and where the array holds Python objects.
     """
-    head = io.BytesIO(stream.read(_LIMIT))
     try:
-        version = np.lib.format.read_magic(head)
-        if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(head)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(head)
-        else:
-            raise ValueError(f"format {version} instead of 1.0 or 2.0")
-        # int64 refuses a dimension that no file holds, and turns a bool into a number.
-        shape = tuple(np.array(shape, np.int64).tolist())
-    except Exception as error:  # NumPy evaluates the header as a literal: nearly all may come out
+        text, length = _read_text(stream)
+        items = _items(text)
+        dtype = _dtype(items["descr"])
+        fortran_order = {"False": False, "True": True}[items["fortran_order"]]
+        shape = tuple(int(size) for size in re.findall("[0-9]+", items["shape"]))
+    except (KeyError, TypeError, ValueError, struct.error):
         raise DatasetError(
-            f"{name} does not begin with a header of .npy format 1.0 or 2.0 "
-            f"({type(error).__name__}); write it with numpy.savez."
-        ) from error
+            f"{name} does not begin with a header of .npy format 1.0 or 2.0 of plain numbers; "
+            "write it with numpy.savez."
+        ) from None
     if dtype.hasobject:
         raise DatasetError(f"{name} holds Python objects; write numbers instead.")
-    return NpyHeader(shape, dtype, fortran_order, length=head.tell())
+    return NpyHeader(shape, dtype, fortran_order, length)
+
+
+def _read_text(stream: IO[bytes]) -> tuple[str, int]:
+    """The text, and how many bytes there are up to its end."""
+    magic = stream.read(8)
+    size = _LENGTHS[magic]
+    [length] = size.unpack(stream.read(size.size))
+    text = stream.read(min(length, _LIMIT))
+    if len(text) < length:
+        raise ValueError("it ends early, or goes on for too long")
+    return text.decode("latin1"), len(magic) + size.size + length
+
+
+def _items(text: str) -> dict[str, str]:
+    """The values as they are written, by their keys."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise ValueError("it is no dictionary of these values")
+    parts = match.groups()
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _dtype(written: str) -> np.dtype[Any]:
+    """Of one type, or of records whose fields have one each."""
+    if plain := re.fullmatch(rf"['\"]({_DTYPE})['\"]", written):
+        return np.dtype(plain[1])
+    if fields := re.findall(_FIELD, written):
+        return np.dtype(fields)
+    raise ValueError("it is no type")
