@@ -129,9 +129,9 @@ def running(*arguments: str, temporary: Path) -> Iterator[Command]:
         command.stop()
 
 
-def processes(temporary: Path) -> list[str]:
+def processes(temporary: Path) -> dict[int, str]:
     """Command lines of the processes that keep their files in this folder, zombies aside."""
-    found = []
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
@@ -139,7 +139,7 @@ def processes(temporary: Path) -> list[str]:
         except OSError:  # it has just ended
             continue
         if f"TMPDIR={temporary}".encode() in environment.split(b"\0"):
-            found.append(line.replace(b"\0", b" ").decode())
+            found[int(process.name)] = line.replace(b"\0", b" ").decode()
     return found
 
 
@@ -187,6 +187,10 @@ class Serve:
     def terminate(self) -> int:
         self._command.signal(signal.SIGTERM)
         return self._command.end()
+
+    def kill(self) -> None:
+        self._command.signal(signal.SIGKILL)
+        assert self._command.end() == -signal.SIGKILL
 
     def close(self) -> None:
         """End what a failed test may have left."""
@@ -594,4 +598,4 @@ def test_a_port_that_is_taken_is_one_sentence_and_leaves_nothing(
         f"error: {service.address} is in use; stop what listens there or choose another "
         "with --address"
     ]
-    assert processes(temporary) == []
+    assert processes(temporary) == {}

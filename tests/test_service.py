@@ -17,7 +17,15 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import FakeLauncher, Loop, PlayedRunner, RunningService, StartService, eventually
+from conftest import (
+    CORES,
+    FakeLauncher,
+    Loop,
+    PlayedRunner,
+    RunningService,
+    StartService,
+    eventually,
+)
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
@@ -31,6 +39,7 @@ from trainer.client import Client, ClientError, EndedError, NotFoundError, Unrea
 from trainer.server.step_times import StepTimes
 from trainer.service import run_manager
 from trainer.service.launcher import JobState, Launch
+from trainer.service.queue import WORKERS_PER_CORE
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
 from trainer.service.store import Store, StoredRun
@@ -137,7 +146,7 @@ def test_a_runner_is_told_what_to_do_and_where(
     assignment = service.next_runner().take()
     assert assignment.spec == run.spec
     assert assignment.directory == str(tmp_path / "state" / "runs" / run.id)
-    assert assignment.worker_cpus == 1
+    assert assignment.worker_cpus == 1 / (CORES * WORKERS_PER_CORE)
     taken = service.client.get(run.id)
     assert (taken.state, taken.attempt) == (RUNNING, 1)
     assert taken.HasField("started")
@@ -159,7 +168,7 @@ def test_workers_that_share_cores_are_warned_of(
     assert list(run.warnings) == [
         "4 workers share 2 cores; they will not be faster than one a core"
     ]
-    assert service.next_runner().take().worker_cpus == 0.5
+    assert service.next_runner().take().workers == 4
 
 
 def test_every_mistake_of_a_specification_is_a_field_violation_and_nothing_is_stored(
