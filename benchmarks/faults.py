@@ -101,7 +101,7 @@ class Row:
     title: str
     workers: int
     faults: Sequence[Document] = ()
-    strike: Callable[[Lab], None] = lambda lab: None
+    strike: Callable[[Lab], object] = lambda lab: None
 
 
 def strike_service(lab: Lab) -> None:
@@ -128,33 +128,38 @@ class Recovery:
 
     Attributes:
         seconds: from the kill to the next applied step.
-        steps_lost: steps done before the kill, as far as was heard of them, and done again.
+        steps_again: that were done before the kill and had to be done again; None where nobody
+            can say how far the server was.
     """
 
     seconds: float
-    steps_lost: int
+    steps_again: int | None
 
 
 def recover(lab: Lab, row: Row, digest: str) -> Recovery:
     """One run with the fault of a row."""
     struck: list[float] = []
-    furthest = STEP - 1
 
     def happening(event: run_pb2.Event) -> None:
-        nonlocal furthest
-        if not struck and event.progress.step >= STEP and not row.faults:
-            furthest = event.progress.step
+        if not struck and not row.faults and event.progress.step >= STEP:
             struck.append(time.time())
             row.strike(lab)
 
     course = train(lab, specification(STEPS, row.workers, *row.faults), happening)
     require_digest(course, digest, row.title)
-    struck += [line["time"] for line in course.journal if line["action"] == "kill"]
+    kills = [line for line in course.journal if line["action"] == "kill"]
     applied = [line["time"] for line in course.journal if line["point"] == "applied"]
-    last = max(struck)
+    last = max([*struck, *(line["time"] for line in kills)])
+    seconds = min(time for time in applied if time > last) - last
+    return Recovery(seconds, _steps_again(course, kills))
+
+
+def _steps_again(course: Course, kills: Sequence[Document]) -> int | None:
+    if course.run.restarts == 0 and course.run.attempt == 1:
+        return 0
     resumed = [event.resumed.step for event in course.events if event.HasField("resumed")]
-    lost = furthest - resumed[-1] if resumed else 0
-    return Recovery(min(time for time in applied if time > last) - last, lost)
+    dead = [line["step"] for line in kills if line["target"] == "server"]
+    return dead[-1] - 1 - max(resumed, default=0) if dead else None
 
 
 def require_digest(course: Course, digest: str, title: str) -> None:
@@ -257,15 +262,15 @@ def note(text: str) -> None:
 
 def recovery_table(found: dict[str, list[Recovery]]) -> str:
     lines = [
-        "| killed | recovery, median | longest | steps done again, at most | trials |",
+        "| killed | median | longest | steps done again, at most | trials |",
         "|---|---|---|---|---|",
     ]
     for title, trials in found.items():
         seconds = [trial.seconds for trial in trials]
-        lost = max(trial.steps_lost for trial in trials)
-        lines.append(
-            f"| {title} | {median(seconds):.2f} s | {max(seconds):.2f} s | {lost} | {len(trials)} |"
-        )
+        known = [trial.steps_again for trial in trials if trial.steps_again is not None]
+        again = max(known) if known else "–"
+        cells = [title, f"{median(seconds):.2f} s", f"{max(seconds):.2f} s", again, len(trials)]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

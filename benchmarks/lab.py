@@ -119,7 +119,7 @@ class Course:
 
     @property
     def ended(self) -> float:
-        return self.events[-1].time.ToNanoseconds() * 1e-9
+        return float(self.events[-1].time.ToNanoseconds()) * 1e-9
 
     @property
     def seconds(self) -> float:

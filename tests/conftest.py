@@ -90,6 +90,7 @@ class FakeLauncher:
 
     Attributes:
         errors: raised, one after the other, instead of launching.
+        living: whether its Ray is.
         job_state, last_line: what it says of every job.
     """
 
@@ -97,6 +98,7 @@ class FakeLauncher:
         self.launched: queue.Queue[Launch] = queue.Queue()
         self.stopped: queue.Queue[str] = queue.Queue()
         self.errors: list[Exception] = []
+        self.living = True
         self.job_state = JobState.ALIVE
         self.last_line = ""
 
@@ -107,6 +109,9 @@ class FakeLauncher:
         if self.errors:
             raise self.errors.pop(0)
         self.launched.put(launch)
+
+    def alive(self) -> bool:
+        return self.living
 
     async def state(self, job: str) -> JobState:
         return self.job_state

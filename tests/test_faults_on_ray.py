@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ EVERY = 50
 
 STEP = 300
 """Where things go wrong."""
+
+LATER = 400
+WORKERS = ("worker-0", "worker-1", "worker-2")
 
 SECONDS = 120.0
 """Bound of every wait; a run takes a few seconds where nothing else is at work."""
@@ -60,7 +63,7 @@ def fault(target: str, point: str, action: str, step: int = STEP, **more: Any) -
     return {"target": target, "step": step, "point": point, "action": action, **more}
 
 
-# A snapshot that has begun is on the disk, and progress up to this step is reported, when it is over.
+# When it is over, a snapshot that has begun is on the disk and progress up to here is reported.
 WAIT = fault("server", "gathered", "delay", seconds=1.0)
 
 RUNS = {
@@ -78,6 +81,11 @@ RUNS = {
         2, fault("worker-0", "answer", "kill"), fault("server", "gathered", "kill")
     ),
     "runner": specification(1, WAIT, fault("runner", "progress", "kill")),
+    "one worker, three, two": specification(
+        3,
+        fault("server", "applied", "stop"),
+        *(fault(worker, "compute", "stop", LATER) for worker in WORKERS),
+    ),
 }
 
 
@@ -92,11 +100,10 @@ class Lab:
         with self.client() as client:
             return client.submit(document).id
 
-    def submit_alone(self, document: Document) -> str:
-        """Submit when the runs that were submitted together have ended."""
-        for run_id in self.ids.values():
-            self.end(run_id)
-        return self.submit(document)
+    def wait_for_others(self, run_id: str) -> None:
+        """Until the runs that were submitted together have ended, but for this one."""
+        for other in set(self.ids.values()) - {run_id}:
+            self.end(other)
 
     def client(self) -> Client:
         return Client(self.serve.address)
@@ -158,6 +165,10 @@ def lab() -> Iterator[Lab]:
             serve.ready()
             lab = Lab(serve)
             lab.ids = {name: lab.submit(document) for name, document in RUNS.items()}
+            # It waits behind the others, and begins with one worker.
+            with lab.client() as client:
+                run = client.scale(lab.ids["one worker, three, two"], 1)
+            assert run.state == run_pb2.RUN_STATE_QUEUED
             yield lab
             eventually(lambda: not lab.processes(*OF_A_RUN), SECONDS)
             assert serve.terminate() == ExitCode.OK
@@ -252,30 +263,29 @@ def go_on(*pids: int) -> None:
 
 
 def test_one_worker_becomes_three_and_then_two(lab: Lab) -> None:
-    later = STEP + 100
-    workers = [f"worker-{i}" for i in range(3)]
-    faults = [fault(worker, "compute", "stop", later) for worker in workers]
-    run_id = lab.submit_alone(specification(1, fault("server", "applied", "stop"), *faults))
+    run_id = lab.ids["one worker, three, two"]
+    lab.wait_for_others(run_id)
     server = stopped(lab, run_id, "server")["server"]
     with lab.client() as client:
         assert client.scale(run_id, 3).workers == 3
         eventually(lambda: len(lab.processes("ray::_Worker.work")) == 3, SECONDS)
         go_on(server)
-        pids = stopped(lab, run_id, *workers)
+        pids = stopped(lab, run_id, *WORKERS)
         assert client.scale(run_id, 2).workers == 2
-    # The runner obeys what it is answered before it calls again, so the server has been told then.
+    # One call may have been answered before, one is answered with the wish, and the runner has
+    # passed it on to the server before it calls again.
     calls = reports(lab)
-    eventually(lambda: reports(lab) >= calls + 2, SECONDS)
+    eventually(lambda: reports(lab) >= calls + 3, SECONDS)
     go_on(pids["worker-2"])
     eventually(lambda: left(lab, run_id), SECONDS)
     go_on(pids["worker-0"], pids["worker-1"])
     lab.assert_undisturbed(run_id)
     members = lab.events(run_id, "membership")
-    assert {one.worker for one in members if one.joined} == set(workers)
+    assert {one.worker for one in members if one.joined} == set(WORKERS)
     [gone] = [one for one in members if not one.joined]
     assert (gone.worker, gone.reason) == ("worker-2", "worker-2 was retired")
     assert lab.end(run_id).result.workers == 2
-    lab.assert_fired(run_id, ("server", STEP), *((worker, later) for worker in workers))
+    lab.assert_fired(run_id, ("server", STEP), *((worker, LATER) for worker in WORKERS))
 
 
 def reports(lab: Lab) -> float:
@@ -286,8 +296,8 @@ def reports(lab: Lab) -> float:
 
 
 def run_with_a_stopped_server(lab: Lab) -> str:
-    """A run whose server stands still, so that the run cannot end before it is struck."""
-    run_id = lab.submit_alone(specification(2, WAIT, fault("server", "applied", "stop")))
+    """A run that cannot end before it is struck; it goes on in another attempt only."""
+    run_id = lab.submit(specification(2, WAIT, fault("server", "applied", "stop")))
     stopped(lab, run_id, "server")
     return run_id
 

@@ -477,6 +477,19 @@ def test_a_run_whose_runner_died_is_queued_again_and_goes_on(
     assert (ended.state, ended.attempt, ended.furthest_step) == (SUCCEEDED, 2, 9)
 
 
+def test_a_run_whose_ray_died_is_queued_again_whatever_its_runner_said_last(
+    service: RunningService, document: dict[str, Any], tmp_path: Path
+) -> None:
+    run, runner = submit_and_take(service, document)
+    runner.report(progress=progress(9))
+    service.launcher.living = False
+    launch = service.launcher.next_launch()
+    service.launcher.living = True
+    assert (launch.run_id, launch.attempt) == (run.id, 2)
+    changes = [e.state_change.message for e in history_of(tmp_path / "state", run.id)]
+    assert "the Ray cluster died; it goes on from its last snapshot" in changes
+
+
 def test_the_reason_of_another_attempt_is_told(
     service: RunningService,
     document: dict[str, Any],

@@ -227,9 +227,9 @@ def _outcome(work: Work) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The line of a Ray error that says something; what comes before it is a remote traceback."""
+    """What a Ray error says, without the remote traceback before it and the guesses behind it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].partition(" Worker exit type: ")[0] if lines else type(error).__name__
 
 
 def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan) -> TrainingPlan:
