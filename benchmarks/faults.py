@@ -39,8 +39,8 @@ KILL_SECONDS = 10.0
 
 CALIBRATION_STEPS = 4000
 
-STEP, STEPS = 1000, 3000
-"""Where the fault is in the runs whose recovery is measured, and their length."""
+STEP = 1000
+"""Between two faults in the runs whose recovery is measured."""
 
 SNAPSHOT_STEPS = 200
 """Between two snapshots in these runs."""
@@ -48,8 +48,9 @@ SNAPSHOT_STEPS = 200
 OFTEN_STEPS = 20
 """Between two snapshots, where their cost is measured."""
 
-WORKER = "ray::_Worker.work"
-HEAD = "gcs_server"
+WORKER = r"^ray::_Worker\.work"
+RUNNER = r"^\S*python\S* -m trainer\.runner"
+HEAD = r"^\S*gcs_server "
 
 
 def specification(steps: int, workers: int, *faults: Document) -> Document:
@@ -73,8 +74,8 @@ def specification(steps: int, workers: int, *faults: Document) -> Document:
     }
 
 
-def kill(target: str, point: str) -> Document:
-    return {"target": target, "step": STEP, "point": point, "action": "kill"}
+def kill(target: str, step: int, point: str) -> Document:
+    return {"target": target, "step": step, "point": point, "action": "kill"}
 
 
 def noted(step: int, every_attempt: bool = False) -> Document:
@@ -94,14 +95,16 @@ class Row:
     """One kind of fault.
 
     Attributes:
-        faults: of the run.
-        strike: what is done from here at STEP, if no fault of the run can do it.
+        faults: those of a run at a step, or
+        strike: what is done from here when a run has come so far.
+        apart: each trial has a run of its own, because the run does not wait for what was killed.
     """
 
     title: str
     workers: int
-    faults: Sequence[Document] = ()
-    strike: Callable[[Lab], object] = lambda lab: None
+    faults: Callable[[int], Sequence[Document]] = lambda step: ()
+    strike: Callable[[Lab], object] | None = None
+    apart: bool = False
 
 
 def strike_service(lab: Lab) -> None:
@@ -110,13 +113,20 @@ def strike_service(lab: Lab) -> None:
 
 
 ROWS = (
-    Row("worker, another alive", 2, (kill("worker-0", "answer"), noted(STEP))),
-    Row("the only worker", 1, (kill("worker-0", "answer"), noted(STEP))),
-    Row("parameter server", 2, (kill("server", "gathered"),)),
     Row(
-        "parameter server and a worker", 2, (kill("worker-0", "answer"), kill("server", "gathered"))
+        "worker, another alive",
+        2,
+        lambda step: (kill("worker-0", step, "answer"), noted(step)),
+        apart=True,
     ),
-    Row("runner", 2, (kill("runner", "progress"),)),
+    Row("the only worker", 1, lambda step: (kill("worker-0", step, "answer"), noted(step))),
+    Row("parameter server", 2, lambda step: (kill("server", step, "gathered"),)),
+    Row(
+        "parameter server and a worker",
+        2,
+        lambda step: (kill("worker-0", step, "answer"), kill("server", step, "gathered")),
+    ),
+    Row("runner", 2, strike=lambda lab: lab.kill(RUNNER)),
     Row("Ray's head", 2, strike=lambda lab: lab.kill(HEAD)),
     Row("service, started again", 2, strike=strike_service),
 )
@@ -124,42 +134,58 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Recovery:
-    """One trial.
+    """What became of the faults of one kind.
 
     Attributes:
-        seconds: from the kill to the next applied step.
-        steps_again: that were done before the kill and had to be done again; None where nobody
+        seconds: from each kill to the next applied step.
+        steps_again: that were done before each kill and had to be done again; nothing where nobody
             can say how far the server was.
     """
 
-    seconds: float
-    steps_again: int | None
+    seconds: list[float]
+    steps_again: list[int]
 
 
-def recover(lab: Lab, row: Row, digest: str) -> Recovery:
-    """One run with the fault of a row."""
+def recover(lab: Lab, row: Row, trials: int, digest: str) -> Recovery:
+    """One run, with the fault of a row again and again."""
+    steps = [STEP * (i + 1) for i in range(trials)]
+    faults = [fault for step in steps for fault in row.faults(step)]
     struck: list[float] = []
 
     def happening(event: run_pb2.Event) -> None:
-        if not struck and not row.faults and event.progress.step >= STEP:
+        if row.strike and len(struck) < trials and event.progress.step >= steps[len(struck)]:
             struck.append(time.time())
             row.strike(lab)
 
-    course = train(lab, specification(STEPS, row.workers, *row.faults), happening)
+    course = train(lab, specification(length(trials), row.workers, *faults), happening)
     require_digest(course, digest, row.title)
     kills = [line for line in course.journal if line["action"] == "kill"]
     applied = [line["time"] for line in course.journal if line["point"] == "applied"]
-    last = max([*struck, *(line["time"] for line in kills)])
-    seconds = min(time for time in applied if time > last) - last
-    return Recovery(seconds, _steps_again(course, kills))
-
-
-def _steps_again(course: Course, kills: Sequence[Document]) -> int | None:
-    if course.run.restarts == 0 and course.run.attempt == 1:
-        return 0
+    seconds = waits([*struck, *(line["time"] for line in kills)], applied)
+    if len(seconds) != trials:
+        raise SystemExit(f"{row.title}: {trials} faults, but {len(seconds)} recoveries were seen")
     resumed = [event.resumed.step for event in course.events if event.HasField("resumed")]
     dead = [line["step"] for line in kills if line["target"] == "server"]
-    return dead[-1] - 1 - max(resumed, default=0) if dead else None
+    if dead:
+        return Recovery(seconds, [a - 1 - b for a, b in zip(dead, resumed, strict=True)])
+    return Recovery(seconds, [] if row.strike else [0] * trials)
+
+
+def length(trials: int) -> int:
+    """Steps of the runs with so many faults."""
+    return STEP * (trials + 2)
+
+
+def waits(kills: Sequence[float], applied: Sequence[float]) -> list[float]:
+    """From each kill to the next applied step; of kills without a step between, from the last."""
+    found, last = [], None
+    for time_, is_kill in sorted([(t, True) for t in kills] + [(t, False) for t in applied]):
+        if is_kill:
+            last = time_
+        elif last is not None:
+            found.append(time_ - last)
+            last = None
+    return found
 
 
 def require_digest(course: Course, digest: str, title: str) -> None:
@@ -167,14 +193,20 @@ def require_digest(course: Course, digest: str, title: str) -> None:
         raise SystemExit(f"{title}: the weights are not those of the undisturbed run")
 
 
-def recoveries(lab: Lab, trials: int) -> dict[str, list[Recovery]]:
-    digest = train(lab, specification(STEPS, 1)).run.result.weights_digest
-    found: dict[str, list[Recovery]] = {row.title: [] for row in ROWS}
-    for trial in range(trials):
-        for row in ROWS:
-            found[row.title].append(recover(lab, row, digest))
-            seconds = found[row.title][-1].seconds
-            note(f"trial {trial + 1}/{trials}: {row.title}: {seconds:.3f} s")
+def recoveries(lab: Lab, trials: int) -> dict[str, Recovery]:
+    digests = {
+        count: train(lab, specification(length(count), 1)).run.result.weights_digest
+        for count in {1, trials}
+    }
+    found = {}
+    for row in ROWS:
+        count = 1 if row.apart else trials
+        parts = [recover(lab, row, count, digests[count]) for _ in range(trials // count)]
+        found[row.title] = Recovery(
+            [seconds for part in parts for seconds in part.seconds],
+            [steps for part in parts for steps in part.steps_again],
+        )
+        note(f"{row.title}: {found[row.title]}")
     return found
 
 
@@ -260,16 +292,14 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def recovery_table(found: dict[str, list[Recovery]]) -> str:
+def recovery_table(found: dict[str, Recovery]) -> str:
     lines = [
         "| killed | median | longest | steps done again, at most | trials |",
         "|---|---|---|---|---|",
     ]
-    for title, trials in found.items():
-        seconds = [trial.seconds for trial in trials]
-        known = [trial.steps_again for trial in trials if trial.steps_again is not None]
-        again = max(known) if known else "–"
-        cells = [title, f"{median(seconds):.2f} s", f"{max(seconds):.2f} s", again, len(trials)]
+    for title, recovery in found.items():
+        seconds, again = recovery.seconds, max(recovery.steps_again, default="–")
+        cells = [title, f"{median(seconds):.2f} s", f"{max(seconds):.2f} s", again, len(seconds)]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -285,7 +315,7 @@ def main() -> None:
     content: dict[str, object] = {}
     with lab() as service:
         found = recoveries(service, options.trials)
-        content["recovery"] = {title: [asdict(one) for one in all] for title, all in found.items()}
+        content["recovery"] = {title: asdict(one) for title, one in found.items()}
         print(f"Seconds from a kill to the next applied step.\n\n{recovery_table(found)}\n")
         endurance = endure(service, options.seconds)
         content["endurance"] = asdict(endurance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -67,15 +68,17 @@ class Lab:
             raise SystemExit(f"processes are left: {left}")
 
     def processes(self, name: str) -> list[int]:
-        """Those that keep their files in the folder, by a part of their command line."""
+        """Those that keep their files in the folder, by a pattern of their command line."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (process / "environ").read_bytes()
-                line = (process / "cmdline").read_bytes().decode()
+                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:  # it has just ended
                 continue
-            if f"TMPDIR={self._folder}".encode() in environment.split(b"\0") and name in line:
+            if f"TMPDIR={self._folder}".encode() in environment.split(b"\0") and re.search(
+                name, line
+            ):
                 found.append(int(process.name))
         return found
 
