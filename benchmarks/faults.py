@@ -9,7 +9,8 @@ Real processes of a real service and its Ray, really killed. Three questions:
 - Throughput while a worker is killed every ten seconds, over the throughput of the same run before
   and after with no kill. The time of a run is from its first applied step to its stored end, so it
   has the waits, the restarts and the evaluations in it.
-- What a snapshot takes from the training of MNIST: many of them in a run, against none, in turn.
+- What a snapshot takes from the training of MNIST (or of noise of its shape): many of them in a
+  run, against none, in turn.
 
 Every disturbed run must end with the digest of the undisturbed one, or the benchmark stops. Prints
 Markdown.
@@ -33,6 +34,8 @@ from trainer.client import read_spec
 from trainer.v1 import run_pb2
 
 MNIST_MLP = Path(__file__).parents[1] / "examples" / "mnist-mlp.toml"
+
+MNIST_NOISE = {"type": "noise", "shape": [28, 28, 1], "rows": 60_000, "classes": 10}
 
 KILL_SECONDS = 10.0
 """Between two kills of workers, where they are killed again and again."""
@@ -179,11 +182,11 @@ def length(trials: int) -> int:
 def waits(kills: Sequence[float], applied: Sequence[float]) -> list[float]:
     """From each kill to the next applied step; of kills without a step between, from the last."""
     found, last = [], None
-    for time_, is_kill in sorted([(t, True) for t in kills] + [(t, False) for t in applied]):
+    for moment, is_kill in sorted([(t, True) for t in kills] + [(t, False) for t in applied]):
         if is_kill:
-            last = time_
+            last = moment
         elif last is not None:
-            found.append(time_ - last)
+            found.append(moment - last)
             last = None
     return found
 
@@ -273,10 +276,11 @@ class Snapshots:
         return median((one - other) / taken for one, other, taken in pairs)
 
 
-def snapshots(lab: Lab, mnist: Path, repetitions: int) -> Snapshots:
+def snapshots(lab: Lab, mnist: Path | None, repetitions: int) -> Snapshots:
     found = Snapshots([], [], [])
-    settings = (f"data.path={mnist}", "train.epochs=2")
-    document = read_spec(MNIST_MLP, settings=settings) | {"faults": [noted(1)]}
+    data = MNIST_NOISE if mnist is None else {"type": "idx", "path": str(mnist.resolve())}
+    document = read_spec(MNIST_MLP, settings=("train.epochs=2",))
+    document |= {"data": data, "faults": [noted(1)]}
     for repetition in range(repetitions):
         plain = train(lab, document)
         often = train(lab, document | {"snapshots": {"every_steps": OFTEN_STEPS}})
@@ -308,7 +312,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0, help="of the run with kills")
     parser.add_argument("--trials", type=int, default=5)
-    parser.add_argument("--mnist", type=Path, help="the folder of its IDX files; else left out")
+    parser.add_argument("--mnist", type=Path, help="the folder of its IDX files; else noise")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     environment.remove_overrides()
@@ -324,13 +328,12 @@ def main() -> None:
             f"{100 * endurance.ratio:.0f} % of the throughput without, over {endurance.steps:,} "
             "steps, and the same digest.\n"
         )
-        if options.mnist is not None:
-            taken = snapshots(service, options.mnist.resolve(), options.trials)
-            content["snapshots"] = asdict(taken)
-            print(
-                f"A snapshot takes {1000 * taken.seconds_each:.1f} ms from the training of MNIST: "
-                f"{100 * taken.seconds_each / 60:.3f} % at one a minute."
-            )
+        taken = snapshots(service, options.mnist, options.trials)
+        content["snapshots"] = asdict(taken)
+        print(
+            f"A snapshot takes {1000 * taken.seconds_each:.1f} ms from the training of MNIST: "
+            f"{100 * taken.seconds_each / 60:.3f} % at one a minute."
+        )
     if options.json is not None:
         options.json.write_text(json.dumps(content, indent=2) + "\n")
 
