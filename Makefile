@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test check format bench protos lock clean
+.PHONY: help venv demo test check format bench faults protos lock clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -40,6 +40,9 @@ format: .venv/installed-test ## Format the code
 
 bench: .venv/installed-test ## Measure against PyTorch
 	$(BIN)/python -m benchmarks
+
+faults: .venv/installed-test ## Measure what faults cost
+	$(BIN)/python -m benchmarks.faults
 
 protos: .venv/installed-test ## Generate the code of proto/
 	$(BIN)/python tools/generate_protos.py

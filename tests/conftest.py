@@ -93,6 +93,7 @@ class FakeLauncher:
     Attributes:
         errors: raised, one after the other, instead of launching.
         jobs: what it knows of; more may be added that others have launched.
+        living: whether its Ray is.
         job_state, last_line: what it says of every job that it knows.
     """
 
@@ -101,6 +102,7 @@ class FakeLauncher:
         self.jobs: set[str] = set()
         self.stopped: queue.Queue[str] = queue.Queue()
         self.errors: list[Exception] = []
+        self.living = True
         self.job_state = JobState.ALIVE
         self.last_line = ""
 
@@ -112,6 +114,9 @@ class FakeLauncher:
             raise self.errors.pop(0)
         self.jobs.add(launch.job)
         self.launched.put(launch)
+
+    def alive(self) -> bool:
+        return self.living
 
     async def state(self, job: str) -> JobState:
         return self.job_state if job in self.jobs else JobState.UNKNOWN

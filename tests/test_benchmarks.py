@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ours
+from benchmarks.faults import specification, waits
 from benchmarks.memory import lenet_step, new_bytes, working_set
 from benchmarks.workloads import CLASSES, WORKLOADS, Workload, write_dataset
 from layers import Network
@@ -48,6 +49,14 @@ def test_both_sides_train_parameters_of_the_same_sizes(workload: Workload, data:
     here = [math.prod(slot.shape) for slot in network(workload, data).slots]
     there = [math.prod(p.shape) for p in pytorch.network(workload).parameters()]
     assert here == there
+
+
+def test_runs_with_faults_are_specifications_that_the_service_takes() -> None:
+    check_against_data(parse(specification(10, 2)), ours.WORKERS)
+
+
+def test_a_recovery_lasts_from_the_last_kill_to_the_next_applied_step() -> None:
+    assert waits([10.0, 30.0, 31.0, 50.0], [1.0, 12.0, 20.0, 35.0]) == [2.0, 4.0]
 
 
 @CASE

@@ -88,3 +88,11 @@ def test_the_tests_that_the_mathematics_names_are_there() -> None:
     defined = re.findall(r"^def (test_\w+)", (ROOT / "tests/test_slides.py").read_text(), re.M)
     assert len(named) >= 6
     assert named <= set(defined)
+
+
+def test_the_tests_that_reliability_names_are_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    files = (path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    defined = {name for text in files for name in re.findall(r"^def (test_\w+)", text, re.M)}
+    assert len(named) >= 20
+    assert named <= defined

@@ -130,9 +130,9 @@ def running(*arguments: str, temporary: Path) -> Iterator[Command]:
         command.stop()
 
 
-def processes(temporary: Path) -> list[str]:
+def processes(temporary: Path) -> dict[int, str]:
     """Command lines of the processes that keep their files in this folder, zombies aside."""
-    found = []
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             environment = (process / "environ").read_bytes()
@@ -140,7 +140,7 @@ def processes(temporary: Path) -> list[str]:
         except OSError:  # it has just ended
             continue
         if f"TMPDIR={temporary}".encode() in environment.split(b"\0"):
-            found.append(line.replace(b"\0", b" ").decode())
+            found[int(process.name)] = line.replace(b"\0", b" ").decode()
     return found
 
 
@@ -188,6 +188,10 @@ class Serve:
     def terminate(self) -> int:
         self._command.signal(signal.SIGTERM)
         return self._command.end()
+
+    def kill(self) -> None:
+        self._command.signal(signal.SIGKILL)
+        assert self._command.end() == -signal.SIGKILL
 
     def close(self) -> None:
         """End what a failed test may have left."""
@@ -657,4 +661,4 @@ def test_a_port_that_is_taken_is_one_sentence_and_leaves_nothing(
         f"error: {service.address} is in use; stop what listens there or choose another "
         "with --address"
     ]
-    assert processes(temporary) == []
+    assert processes(temporary) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator
@@ -18,7 +19,18 @@ import pytest
 from conftest import eventually
 from leftovers import nothing_left_behind
 from server_process import serve
-from test_parameter_server import PLAN, SECONDS, Run, running, train
+from slow_worker import work_slowly
+from test_parameter_server import (
+    PLAN,
+    SECONDS,
+    SHARDS,
+    Run,
+    answer_truly,
+    played,
+    running,
+    task_of,
+    train,
+)
 from threadpoolctl import threadpool_limits
 
 from layers import InvalidHyperparameterError
@@ -230,6 +242,50 @@ def test_a_worker_that_is_killed_or_stopped_costs_no_bit(
             result = run.finish()
     assert result.workers == 1
     assert result.weights_digest == undisturbed.weights_digest
+
+
+def test_a_worker_that_was_stopped_and_goes_on_costs_no_bit(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    plan = drilled(plan, fault("worker-0", "answer", "stop"))
+    with running(plan, "worker-0", "other") as run, played(run, "other") as other:
+        arguments = (plan.job, run.address, "worker-0", "memory", plan.faults)
+        with process(work, *arguments) as worker:
+            for _ in range(STEP):
+                answer_truly(other, task_of(other))
+            assert_ended_by(worker, "stop")
+            run.pass_time(2.0)
+            copy = task_of(other)
+            assert (copy.gradient.step, len(range(copy.begin, copy.end))) == (STEP - 1, SHARDS // 2)
+            answer_truly(other, copy)
+            # The next step is the other's alone, and it does not answer.
+            whole = task_of(other)
+            assert (whole.gradient.step, whole.begin, whole.end) == (STEP, 0, SHARDS)
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGCONT)
+            run.pass_time(2.0)
+            reports = run.reports()
+            worker.join(SECONDS)
+            assert worker.exitcode == 0
+    assert fired(plan.faults) == [("worker-0", STEP, "answer", "stop")]
+    assert not [r for r in reports if r.membership.reason], "nobody was given up"
+    result = reports[-1].finished
+    assert (result.weights_digest, result.workers) == (undisturbed.weights_digest, 2)
+
+
+def test_a_worker_that_is_ten_times_slower_costs_no_bit(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with running(plan, "quick", "slow") as run:
+        run.start("quick")
+        with process(work_slowly, plan.job, run.address, "slow") as slow:
+            reports = run.reports()
+            slow.join(SECONDS)
+            assert slow.exitcode == 0
+        run.workers[0].end()
+    joined = {r.membership.worker for r in reports if r.membership.joined}
+    assert joined == {"quick", "slow"}
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
 
 
 def start(run: Run, plan: TrainingPlan, *names: str) -> None:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.service.queue import WORKERS_PER_CORE, startable, worker_cpus, workers_limit
+from trainer.service.queue import (
+    RAY_UNITS,
+    WORKERS_PER_CORE,
+    startable,
+    worker_cpus,
+    workers_limit,
+)
 
 CORES = st.integers(1, 64)
 RUNS = st.lists(st.integers(1, 200), max_size=10)
@@ -53,12 +59,12 @@ def test_what_comes_later_never_holds_back_what_came_before(
     assert startable(queued + more, running, cores) >= startable(queued, running, cores)
 
 
-@given(workers=st.integers(1, 256), cores=CORES)
-def test_the_workers_of_a_run_never_hold_more_than_all_cores(workers: int, cores: int) -> None:
-    share = worker_cpus(workers, cores)
-    assert 0 < share <= 1
-    assert share * workers <= cores * (1 + 1e-12)
-    assert share == 1 or workers > cores
+@given(cores=CORES)
+def test_every_worker_finds_room_however_runs_were_scaled(cores: int) -> None:
+    active = startable([1] * (cores + 1), [], cores)
+    assert active == cores
+    parts = round(worker_cpus(cores) * RAY_UNITS)
+    assert 0 < parts * active * workers_limit(cores) <= cores * RAY_UNITS
 
 
 def test_so_many_workers_may_share_a_core() -> None:

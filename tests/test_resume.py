@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from leftovers import nothing_left_behind
 from server_process import PromptWriter, serve_with_prompt_snapshots
-from test_faults import PROCESSES, assert_ended_by, process
+from test_faults import PROCESSES, assert_ended_by, fired, process
 from test_parameter_server import (
     OVERSHOOTING,
     PLAN,
@@ -231,6 +232,31 @@ def test_a_server_that_is_killed_is_resumed(
     assert course(reports)[2] == undisturbed["momentum"][2]
 
 
+def test_a_server_that_is_killed_together_with_a_worker_is_resumed(
+    tmp_path: Path, undisturbed: dict[str, Course]
+) -> None:
+    plan = in_folder(PLANS["momentum"], tmp_path)
+    faults = (Fault("worker-0", 15, "answer", "kill"), Fault("server", 15, "gathered", "kill"))
+    killed = dataclasses.replace(
+        plan, workers=2, faults=FaultPlan(faults, 1, tmp_path / "faults.jsonl")
+    )
+    ours, theirs = PROCESSES.Pipe()
+    with ours, theirs, process(serve_with_prompt_snapshots, killed, theirs) as server:
+        assert ours.poll(SECONDS)
+        address: ServerAddress = ours.recv()
+        runner = connect(address, RUNNER, address.local)
+        runner.send(runner_pb2.Command().SerializeToString())
+        arguments = (plan.job, address, "worker-0", "memory", killed.faults)
+        with process(work, *arguments) as first, process(work, plan.job, address, "worker-1"):
+            assert_ended_by(first, "kill")
+            assert_ended_by(server, "kill")
+        runner.close(linger=0)
+    assert [one[0] for one in fired(killed.faults)] == ["worker-0", "server"]
+    reports = run_to_end(plan, 3)
+    assert resumed_at(reports) == [12]
+    assert course(reports)[1:] == undisturbed["momentum"][1:]
+
+
 def test_snapshots_are_reported_and_at_most_two_are_kept(plan: TrainingPlan) -> None:
     reports = run_to_end(plan, 1)
     taken = [r.snapshot_taken for r in reports if r.WhichOneof("kind") == "snapshot_taken"]
@@ -352,6 +378,36 @@ def test_training_goes_on_with_a_full_disk_and_says_that_there_is_no_fresh_snaps
         f"there is no fresh snapshot (failures in a row: {n}" for n in (1, 2, 4, 8)
     ]
     assert all("No space left on device" in one for one in told)
+
+
+def test_a_disk_that_is_full_at_any_one_write_costs_a_run_no_more_than_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Course]
+) -> None:
+    write, written, full_at = os.write, 0, 0
+
+    def one_fails(descriptor: int, content: Any) -> int:
+        nonlocal written
+        written += 1
+        if written == full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", one_fails)
+
+    def train_with_a_disk_full_at(n: int) -> list[runner_pb2.RunReport]:
+        nonlocal written, full_at
+        written, full_at = 0, n
+        return run_to_end(in_folder(PLANS["momentum"], tmp_path / str(n)), 1)
+
+    train_with_a_disk_full_at(0)
+    count = written
+    assert count > 12, "six snapshots are two files each"
+    for n in range(1, count + 1):
+        reports = train_with_a_disk_full_at(n)
+        [warning] = warnings(reports)
+        assert warning.startswith("there is no fresh snapshot (failures in a row: 1): ")
+        assert "No space left on device" in warning
+        assert course(reports)[1:] == undisturbed["momentum"][1:]
 
 
 def test_a_fault_while_a_snapshot_is_written_costs_only_the_snapshot(plan: TrainingPlan) -> None:

@@ -39,6 +39,7 @@ from trainer.client import Client, ClientError, EndedError, NotFoundError, Unrea
 from trainer.server.step_times import StepTimes
 from trainer.service import run_manager
 from trainer.service.launcher import JobState, Launch
+from trainer.service.queue import WORKERS_PER_CORE
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
 from trainer.service.store import Store, StoredRun
@@ -146,7 +147,7 @@ def test_a_runner_is_told_what_to_do_and_where(
     assignment = service.next_runner().take()
     assert assignment.spec == run.spec
     assert assignment.directory == str(tmp_path / "state" / "runs" / run.id)
-    assert assignment.worker_cpus == 1
+    assert assignment.worker_cpus == 1 / (CORES * WORKERS_PER_CORE)
     taken = service.client.get(run.id)
     assert (taken.state, taken.attempt) == (RUNNING, 1)
     assert taken.HasField("started")
@@ -168,7 +169,7 @@ def test_workers_that_share_cores_are_warned_of(
     assert list(run.warnings) == [
         "4 workers share 2 cores; they will not be faster than one a core"
     ]
-    assert service.next_runner().take().worker_cpus == 0.5
+    assert service.next_runner().take().workers == 4
 
 
 def test_every_mistake_of_a_specification_is_a_field_violation_and_nothing_is_stored(
@@ -497,6 +498,19 @@ def test_a_run_whose_runner_died_is_queued_again_and_goes_on(
     second.report(finished=RESULT)
     ended = service.client.wait(run.id)
     assert (ended.state, ended.attempt, ended.furthest_step) == (SUCCEEDED, 2, 9)
+
+
+def test_a_run_whose_ray_died_is_queued_again_whatever_its_runner_said_last(
+    service: RunningService, document: dict[str, Any], tmp_path: Path
+) -> None:
+    run, runner = submit_and_take(service, document)
+    runner.report(progress=progress(9))
+    service.launcher.living = False
+    launch = service.launcher.next_launch()
+    service.launcher.living = True
+    assert (launch.run_id, launch.attempt) == (run.id, 2)
+    changes = [e.state_change.message for e in history_of(tmp_path / "state", run.id)]
+    assert "the Ray cluster died; it goes on from its last snapshot" in changes
 
 
 def test_the_reason_of_another_attempt_is_told(

@@ -172,6 +172,7 @@ class Drill:
             "action": fault.action,
             "attempt": self._plan.attempt,
             "process": os.getpid(),
+            "time": time.time(),
         }
         self._plan.journal.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from trainer.spec.parse import parse
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import connect
+from workers.channel import ServerAddress, connect
 from workers.faults import NO_FAULTS, FaultPlan
 
 SEND_SECONDS = 0.4
@@ -87,23 +89,23 @@ class Runner:
     ) -> None:
         """From the start of a parameter server to the end of the attempt, or its death."""
         server = ServerActor.remote(_plan(spec, assignment, faults))
-        address = ray.get(server.address.remote(), timeout=START_SECONDS)
+        address = server.address.remote()
 
         def start(name: str) -> tuple[Actor, Work]:
             actor = WorkerActor.options(num_cpus=assignment.worker_cpus).remote()
             return actor, actor.work.remote(spec.job(), address, name, spec.workers.vectors, faults)
 
         crew = Crew(start)
-        socket = connect(address, RUNNER, address.local)
         try:
+            # Their processes start beside the server's, and Ray has them wait for its address.
             crew.resize(assignment.workers)
-            # From its first word on, the server knows where reports go.
-            socket.send(runner_pb2.Command().SerializeToString())
-            self._follow(socket, server.train.remote(), crew)
+            with _connected(ray.get(address, timeout=START_SECONDS)) as socket:
+                # From its first word on, the server knows where reports go.
+                socket.send(runner_pb2.Command().SerializeToString())
+                self._follow(socket, server.train.remote(), crew)
         except SlotFailedError as error:
             self._fail(str(error))
         finally:
-            socket.close(linger=0)
             for member in crew.members.values():
                 ray.kill(member.actor)
             ray.kill(server)
@@ -194,6 +196,15 @@ class Runner:
             self._link.add(report)
 
 
+@contextmanager
+def _connected(address: ServerAddress) -> Iterator[zmq.Socket[bytes]]:
+    socket = connect(address, RUNNER, address.local)
+    try:
+        yield socket
+    finally:
+        socket.close(linger=0)
+
+
 def _delete_snapshots(plan: SnapshotPlan) -> None:
     """The weights file is the result; snapshots that stay behind are only in the way."""
     try:
@@ -216,9 +227,9 @@ def _outcome(work: Work) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The line of a Ray error that says something; what comes before it is a remote traceback."""
+    """What a Ray error says, without the remote traceback before it and the guesses behind it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].partition(" Worker exit type: ")[0] if lines else type(error).__name__
 
 
 def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan) -> TrainingPlan:

@@ -175,7 +175,7 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
         return runner_pb2.TakeRunResponse(
             spec=run.spec,
             directory=str(self._manager.directory(run.id)),
-            worker_cpus=queue.worker_cpus(run.workers, self._cores),
+            worker_cpus=queue.worker_cpus(self._cores),
             workers=run.workers,
         )
 

@@ -28,7 +28,7 @@ from trainer.spec.parse import check_against_data, describe_data, parse
 from trainer.spec.wire import to_document, to_message
 from trainer.v1 import run_pb2, runner_pb2
 
-SILENCE_SECONDS = 5.0
+SILENCE_SECONDS = 2.0
 """A runner reports twice a second; one that is silent for longer is asked after."""
 
 LOST_SECONDS = 120.0
@@ -432,18 +432,14 @@ class RunManager:
         if now - self._cancelling.get(run.id, now) > CANCEL_SECONDS:
             await self._launcher.stop_job(job)
             await self._set_state(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+        elif not self._launcher.alive():
+            await self._try_again(run, "the Ray cluster died")
         elif silence > LOST_SECONDS:
             await self._launcher.stop_job(job)
             await self._try_again(run, f"its runner was silent for {LOST_SECONDS:.0f} s")
-        elif (
-            silence > SILENCE_SECONDS
-            and (state := await self._launcher.state(job)) != JobState.ALIVE
-        ):
-            if state == JobState.ENDED:
-                reason = f"its runner died: {await self._launcher.log_tail(job)}"
-                await self._try_again(run, reason)
-            elif not self._launcher.alive():
-                await self._try_again(run, "the Ray cluster died")
+        elif silence > SILENCE_SECONDS and await self._launcher.state(job) == JobState.ENDED:
+            reason = f"its runner died: {await self._launcher.log_tail(job)}"
+            await self._try_again(run, reason)
 
     async def _try_again(self, run: run_pb2.Run, reason: str) -> None:
         """Queue a run whose attempt broke off; it goes on from its last snapshot."""
