@@ -165,3 +165,16 @@ def test_the_faults_of_a_specification_are_shown_in_json() -> None:
         {"target": "server", "step": 3, "point": "applied", "action": "kill"}
     ]
     assert document(ended())["faults"] == []
+
+
+def test_a_run_that_broke_off_shows_how_often(capsys: pytest.CaptureFixture[str]) -> None:
+    broken, whole = run(), run()
+    broken.attempt, broken.restarts, broken.snapshot_step, whole.attempt = 3, 2, 40, 1
+    found = document(broken)
+    assert (found["attempt"], found["restarts"], found["snapshot_step"]) == (3, 2, 40)
+    print_summary(broken)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["attempts        3", "server restarts 2"]
+    print_summary(whole)
+    assert "attempts" not in (shown := capsys.readouterr().out)
+    assert "restarts" not in shown

@@ -70,6 +70,8 @@ def document(run: run_pb2.Run) -> Document:
         "owner": run.owner or None,
         "request_id": run.request_id or None,
         "attempt": run.attempt,
+        "restarts": run.restarts,
+        "snapshot_step": run.snapshot_step or None,
         "message": run.message or None,
         "warnings": list(run.warnings),
         "created": _time(run, "created"),
@@ -127,6 +129,10 @@ def print_summary(run: run_pb2.Run) -> None:
     if found["bitwise"] is not None:
         because = found["not_bitwise_because"]
         print(f"{'bitwise':<15} {'yes' if found['bitwise'] else f'no: {because}'}")
+    if run.attempt > 1:
+        print(f"{'attempts':<15} {run.attempt}")
+    if run.restarts:
+        print(f"{'server restarts':<15} {run.restarts}")
     for key, value in sorted(found["labels"].items()):
         print(f"{'label':<15} {key}={value}")
     if found["priority"]:
