@@ -455,7 +455,9 @@ def test_after_a_restart_of_the_service_its_runs_are_still_shown(
     serve.start()
     assert serve.json("list") == before
     for run in trained.values():
-        assert serve.json("show", run["id"]) == run
+        shown = serve.json("show", run["id"])
+        assert [mark["epoch"] for mark in shown.pop("digests")] == list(range(1, run["epochs"] + 1))
+        assert shown == run
 
 
 # --- a service for one command ------------------------------------------------------------------
