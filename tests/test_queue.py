@@ -255,33 +255,37 @@ def test_usage_halves_in_an_hour_and_is_forgotten_in_the_end() -> None:
 
 
 @given(situation=situations(), limits=LIMITS, usage=USAGE)
-def test_only_lower_priorities_give_way_and_only_where_that_makes_room(
+def test_only_a_strictly_lower_priority_gives_way(
     situation: tuple[list[Waiting], list[Running], int], limits: Limits, usage: dict[str, float]
 ) -> None:
     queued, active, cores = situation
-    decision = decide(queued, active, cores, limits, usage)
-    by_id = {run.id: run for run in [*queued, *active]}
-    for victim, by in decision.preempt.items():
-        assert by_id[victim].priority < by_id[by].priority
-        assert by_id[victim].preemptible and not by_id[victim].yielding
-    # When all that yield have stopped, those that they gave way to start; nobody else is needed.
-    gone = {run.id for run in active if run.yielding} | decision.preempt.keys()
-    started = [
-        Running(r, by_id[r].owner, by_id[r].priority, by_id[r].cpus, 99) for r in decision.start
+    found = {run.id: run for run in [*queued, *active]}
+    for victim, by in decide(queued, active, cores, limits, usage).preempt.items():
+        assert found[victim].priority < found[by].priority
+        assert victim in {run.id for run in active if run.preemptible and not run.yielding}
+
+
+@given(situation=situations())
+def test_what_gives_way_makes_room_and_does_not_ask_for_it_back(
+    situation: tuple[list[Waiting], list[Running], int],
+) -> None:
+    """Everybody is one user, so the order does not depend on what they hold."""
+    queued = [replace(run, owner="") for run in situation[0]]
+    active, cores = [replace(run, owner="") for run in situation[1]], situation[2]
+    decision = decide(queued, active, cores)
+    found = {run.id: run for run in queued}
+    victims = [run for run in active if run.id in decision.preempt]
+    staying = [
+        *(run for run in active if run not in victims and not run.yielding),
+        *(Running(i, "", found[i].priority, found[i].cpus, 90) for i in decision.start),
     ]
-    staying = [run for run in active if run.id not in gone]
-    left = [run for run in queued if run.id not in decision.start]
-    # What gives way does so in order, at limits that were checked with the yielding ones.
-    later = decide(left, [*staying, *started], cores, preemption=False)
-    if limits == NO_LIMITS and not usage:
-        assert set(decision.preempt.values()) <= set(later.start)
-    requeued = [
-        Waiting(v, by_id[v].owner, by_id[v].priority, by_id[v].cpus, 1000 + n)
-        for n, v in enumerate(decision.preempt)
+    waits = [
+        *(run for run in queued if run.id not in decision.start),
+        *(Waiting(v.id, "", v.priority, v.cpus, 100 + n) for n, v in enumerate(victims)),
     ]
-    again = decide([*left, *requeued], [*staying, *started], cores, limits, usage)
-    back = {by_id[by].priority for v, by in again.preempt.items() if v in decision.start}
-    assert all(priority > by_id[v].priority for priority in back for v in decision.preempt)
+    later = decide(waits, staying, cores)
+    assert set(decision.preempt.values()) <= set(later.start)
+    assert not set(later.preempt.values()) & {victim.id for victim in victims}
 
 
 @given(situation=situations(), limits=LIMITS)
@@ -333,7 +337,10 @@ def test_nobody_gives_way_to_a_run_whose_user_is_at_a_limit() -> None:
 
 
 def lasting(*seconds: float | None, cpus: int = 1) -> list[Running]:
-    return [replace(r, seconds_left=s) for r, s in zip(running(*[cpus] * len(seconds)), seconds)]
+    return [
+        replace(r, seconds_left=s)
+        for r, s in zip(running(*[cpus] * len(seconds)), seconds, strict=True)
+    ]
 
 
 def test_a_run_starts_when_enough_of_the_others_have_ended() -> None:

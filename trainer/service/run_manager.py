@@ -46,6 +46,9 @@ FRUITLESS_ATTEMPTS = 5
 EVENTS_AT_ONCE = 500
 LOOK_UP_SECONDS = 1.0
 
+DECIDING_SHARE = 0.1
+"""At most this share of the time goes into deciding what starts, however long the queue is."""
+
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -111,6 +114,7 @@ class RunManager:
         self._queue = RunQueue(lambda: self._cores, limits, preemption)
         # Whether runs may have changed that the queue was not told of.
         self._queue_is_stale = False
+        self._deciding = 0.0
         self._database = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
@@ -441,6 +445,7 @@ class RunManager:
                 _LOG.error("runs cannot be looked after, trying again: %s", error)
             except Exception:  # a full disk, say: the runs are looked after again when it is over
                 _LOG.exception("runs could not be looked after; trying again")
+            await asyncio.sleep(min(LOOK_UP_SECONDS, self._deciding / DECIDING_SHARE))
             # Not asyncio.wait_for: in Python 3.11 it can swallow the cancellation that ends this.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_UP_SECONDS):
@@ -451,7 +456,9 @@ class RunManager:
         active = await self._mine(history.ACTIVE)
         if self._queue_is_stale:
             await self._read_queue()
+        began = time.monotonic()
         decision = self._queue.decide(self._pausing | self._cancelling.keys())
+        self._deciding = time.monotonic() - began
         for run_id, by in decision.preempt.items():
             await self._append(run_id, [_event(preempted=run_pb2.Preempted(by=by))])
         for run_id in decision.start:
@@ -460,7 +467,7 @@ class RunManager:
             await self._look_after(stored)
 
     async def _read_queue(self) -> None:
-        """Tell the queue of all runs again."""
+        """Tell the queue of all runs again; the store's one thread keeps this in order."""
         self._queue_is_stale = False
         runs = await self._mine()
         self._queue.forget_all()
