@@ -138,6 +138,7 @@ class PlayedRunner:
     """The runner of one attempt, as the service sees it."""
 
     def __init__(self, launch: Launch, channel: grpc.Channel) -> None:
+        self.launch = launch
         self._who = {"id": launch.run_id, "attempt": launch.attempt, "token": launch.token}
         self._stub = runner_pb2_grpc.RunnerServiceStub(channel)
         self._number = 0
@@ -251,13 +252,16 @@ def start_service(
     started: list[RunningService] = []
 
     def start(
-        temporary: bool = False, metrics_address: str | None = None, jobs: Collection[str] = ()
+        temporary: bool = False,
+        metrics_address: str | None = None,
+        jobs: Collection[str] = (),
+        **more: Any,
     ) -> RunningService:
         launcher = FakeLauncher()
         launcher.jobs.update(jobs)
         monkeypatch.setattr("trainer.service.service.Launcher", lambda _cores: launcher)
         settings = Settings(
-            tmp_path / "state", "127.0.0.1:0", metrics_address, temporary, store_url
+            tmp_path / "state", "127.0.0.1:0", metrics_address, temporary, store_url, **more
         )
         service = RunningService(loop, launcher, settings)
         started.append(service)

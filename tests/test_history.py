@@ -163,3 +163,22 @@ def test_a_paused_run_has_not_ended() -> None:
     run = after(change(RUNNING), change(run_pb2.RUN_STATE_PAUSED, message="paused at step 4"))
     assert (run.message, history.ended(run)) == ("paused at step 4", False)
     assert not run.HasField("ended")
+
+
+PREEMPTED = run_pb2.Event(preempted=run_pb2.Preempted(by="r-2"))
+
+
+def test_a_run_that_gives_way_says_for_whom_until_it_has() -> None:
+    running = (change(QUEUED), change(LAUNCHING), change(RUNNING), PREEMPTED)
+    assert after(*running).preempted_by == "r-2"
+    assert after(*running, change(QUEUED)).preempted_by == ""
+    done = after(*running, change(SUCCEEDED, 9))
+    assert (done.preempted_by, done.ended.seconds) == ("", 9)
+
+
+def test_giving_way_is_no_fruitless_attempt() -> None:
+    run = after(change(QUEUED))
+    for _ in range(10):
+        for event in (change(LAUNCHING), change(RUNNING), PREEMPTED, change(QUEUED)):
+            assert history.apply(run, event)
+    assert (run.attempt, run.fruitless_attempts) == (10, 0)

@@ -245,6 +245,8 @@ def test_promtool_has_nothing_to_say_of_active_runs_and_requests(
         run = running(run_id, accuracy=None)
         setattr(run.progress, metric, 0.25)
         scraped.metrics.run(run)
+    scraped.metrics.run(queued("r-7", -1))
+    scraped.metrics.waited(3.0)
     scraped.metrics.run(running("r-4"))
     scraped.metrics.run(ended("r-4"))
     assert scraped.runs() == {"r-1", "r-2", "r-3", "r-5", "r-6"}
@@ -262,3 +264,28 @@ def test_skipped_steps_are_counted_apart_from_applied_ones(scraped: Scraped) -> 
     scraped.metrics.run(run)
     assert scraped.value("sumgrad_steps_skipped_total", "r-1") == 3
     assert scraped.value("sumgrad_steps_total", "r-1") == 40 - 3
+
+
+def queued(run_id: str, priority: int) -> run_pb2.Run:
+    return run_pb2.Run(id=run_id, state=run_pb2.RUN_STATE_QUEUED, priority=priority)
+
+
+def test_the_queue_has_a_length_for_each_priority(scraped: Scraped) -> None:
+    assert scraped.values("sumgrad_queue_length") == {frozenset(["0"]): 0}
+    for run_id, priority in (("r-1", 0), ("r-2", 0), ("r-3", -5), ("r-4", 7)):
+        scraped.metrics.run(queued(run_id, priority))
+    scraped.metrics.run(running("r-1"))
+    scraped.metrics.run(ended("r-4"))
+    found = scraped.values("sumgrad_queue_length")
+    assert found == {frozenset(["0"]): 1, frozenset(["-5"]): 1}
+
+
+def test_waiting_times_are_a_histogram(scraped: Scraped) -> None:
+    for seconds in (0.5, 40.0, 50.0, 1e6):
+        scraped.metrics.waited(seconds)
+    name = "sumgrad_queue_wait_seconds"
+    assert scraped.value(f"{name}_sum") == pytest.approx(1_000_090.5)
+    assert scraped.value(f"{name}_bucket", "1.0") == 1
+    assert scraped.value(f"{name}_bucket", "15.0") == 1
+    assert scraped.value(f"{name}_bucket", "60.0") == 3
+    assert scraped.value(f"{name}_bucket", "+Inf") == 4

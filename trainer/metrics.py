@@ -15,6 +15,7 @@ from typing import Any
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Histogram,
     disable_created_metrics,
     start_http_server,
 )
@@ -36,6 +37,9 @@ _METRICS = {
 }
 """Series and meaning of each metric that a loss may have."""
 
+_WAITS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+"""Bounds in seconds of the histogram of waiting times."""
+
 _ACTIVE = (run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING)
 
 
@@ -45,6 +49,7 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._states: dict[str, int] = {}
+        self._queued: dict[str, int] = {}
         self._runs: dict[str, run_pb2.Run] = {}
         self._ended: Tally[int] = Tally()
         self._step_times: dict[str, runner_pb2.StepTimes] = {}
@@ -54,6 +59,12 @@ class Metrics(Collector):
             "sumgrad_grpc_requests",
             "gRPC requests answered.",
             ["method", "code"],
+            registry=self._registry,
+        )
+        self._waits = Histogram(
+            "sumgrad_queue_wait_seconds",
+            "Time that a run waited here before it was launched.",
+            buckets=_WAITS,
             registry=self._registry,
         )
         self._registry.register(self)
@@ -67,9 +78,16 @@ class Metrics(Collector):
         """A gRPC request has been answered."""
         self._requests.labels(method, code).inc()
 
+    def waited(self, seconds: float) -> None:
+        """A run has been taken from the queue."""
+        self._waits.observe(seconds)
+
     def run(self, run: run_pb2.Run) -> None:
         """A run is as it says."""
         with self._lock:
+            self._queued.pop(run.id, None)
+            if run.state == run_pb2.RUN_STATE_QUEUED:
+                self._queued[run.id] = run.priority
             if run.HasField("ended"):
                 if self._states.pop(run.id, None) is not None:
                     self._ended[run.state] += 1
@@ -91,7 +109,9 @@ class Metrics(Collector):
             runs = list(self._runs.items())
             times = list(self._step_times.items())
             states = Tally(self._states.values()) + self._ended
+            queued = Tally(self._queued.values())
         yield _states(states)
+        yield _queue(queued)
         yield from _progress(runs)
         yield _histogram(times)
 
@@ -101,6 +121,13 @@ def _states(states: Tally[int]) -> Metric:
     for name, number in run_pb2.RunState.items():
         if number != run_pb2.RUN_STATE_UNSPECIFIED:
             family.add_metric([name.removeprefix("RUN_STATE_").lower()], states[number])
+    return family
+
+
+def _queue(queued: Tally[int]) -> Metric:
+    family = GaugeMetricFamily("sumgrad_queue_length", "Runs that wait.", labels=["priority"])
+    for priority in sorted(queued.keys() | {0}):
+        family.add_metric([str(priority)], queued[priority])
     return family
 
 

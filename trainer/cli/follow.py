@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from trainer.cli.background import in_background
-from trainer.cli.show import metric, state_name
+from trainer.cli.show import duration, metric, state_name, waiting
 from trainer.v1 import run_pb2, service_pb2
 
 LINE_SECONDS = 0.5
@@ -45,6 +45,10 @@ def follow(events: Iterable[service_pb2.WatchRunResponse]) -> None:
                     display.note(f"warning: {warning}")
                 if run.HasField("progress"):
                     display.progress(run.progress)
+                if run.HasField("queue"):
+                    display.note(f"waits: {waiting(run.queue)}")
+            elif response.HasField("queue_status"):
+                display.note(f"waits: {waiting(response.queue_status)}")
             else:
                 _show(display, response.event)
     finally:
@@ -72,6 +76,8 @@ def _show(display: Display, event: run_pb2.Event) -> None:
             display.note(f"resumed from the snapshot of step {event.resumed.step}")
         case "restarted":
             display.note(f"the parameter server is started again: {event.restarted.reason}")
+        case "preempted":
+            display.note(f"gives way to {event.preempted.by} at the next snapshot")
         case "warning":
             display.note(f"warning: {event.warning.message}")
 
@@ -92,7 +98,7 @@ class Bar:
         figures = (
             f"E_in {progress.e_in:.4f}{_after(' · ', metric(progress, '.3f'))}{self._held_out} · "
             f"{progress.samples_per_second:,.0f} samples/s · "
-            f"{_duration(progress.seconds_left)} left"
+            f"{duration(progress.seconds_left)} left"
         )
         bar = Table.grid(padding=(0, 1))
         bar.add_row(ProgressBar(progress.steps, progress.step, width=BAR_WIDTH), place)
@@ -120,7 +126,7 @@ class Lines:
         self._figures(
             f"epoch {progress.epoch}/{progress.epochs} step {progress.step}/{progress.steps} "
             f"E_in {progress.e_in:.4f}{_after(' ', metric(progress, '.3f'))} "
-            f"{progress.samples_per_second:,.0f} samples/s {_duration(progress.seconds_left)} left"
+            f"{progress.samples_per_second:,.0f} samples/s {duration(progress.seconds_left)} left"
         )
 
     def epoch(self, epoch: run_pb2.Epoch) -> None:
@@ -146,9 +152,3 @@ class Lines:
 
 def _after(separator: str, text: str) -> str:
     return separator + text if text else ""
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

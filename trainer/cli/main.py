@@ -31,7 +31,7 @@ from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service import history
 from trainer.service.local_ray import RayError
-from trainer.service.queue import workers_limit
+from trainer.service.queue import Limits, workers_limit
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
     DEFAULT_METRICS_ADDRESS,
@@ -99,7 +99,9 @@ StoreUrl = Annotated[
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label. Repeatable.")
 ]
-Priority = Annotated[int, typer.Option(min=-(2**31), max=2**31 - 1, help="Stored with the run.")]
+Priority = Annotated[
+    int, typer.Option(min=-(2**31), max=2**31 - 1, help="A higher one starts first.")
+]
 RequestId = Annotated[
     str | None,
     typer.Option(help="The same id with the same submission gives the same run.  [default: new]"),
@@ -117,10 +119,25 @@ def serve(
     ] = DEFAULT_METRICS_ADDRESS,
     state: State = None,
     store: StoreUrl = None,
+    max_runs_per_user: Annotated[
+        int | None, typer.Option(min=1, help="Runs that one user may have going.")
+    ] = None,
+    max_cpus_per_user: Annotated[
+        int | None, typer.Option(min=1, help="CPUs that one user's runs may hold.")
+    ] = None,
+    preemption: Annotated[
+        bool,
+        typer.Option(help="Whether runs give way, at a snapshot, to those of a higher priority."),
+    ] = True,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM, with a Ray of its own."""
     settings = Settings(
-        state or state_directory(), address, metrics_address, store=_without_secret(context, store)
+        state or state_directory(),
+        address,
+        metrics_address,
+        store=_without_secret(context, store),
+        limits=Limits(max_runs_per_user, max_cpus_per_user),
+        preemption=preemption,
     )
     asyncio.run(_serve(settings))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -72,12 +73,37 @@ def document(run: run_pb2.Run) -> Document:
         "attempt": run.attempt,
         "restarts": run.restarts,
         "snapshot_step": run.snapshot_step or None,
+        "queue": _queue(run.queue) if run.HasField("queue") else None,
+        "preempted_by": run.preempted_by or None,
         "message": run.message or None,
         "warnings": list(run.warnings),
         "created": _time(run, "created"),
         "started": _time(run, "started"),
         "ended": _time(run, "ended"),
     }
+
+
+def _queue(status: run_pb2.QueueStatus) -> Document:
+    return {
+        "position": status.position,
+        "reason": status.reason,
+        "estimated_start": _time(status, "estimated_start"),
+    }
+
+
+def waiting(status: run_pb2.QueueStatus) -> str:
+    """Where a waiting run stands, in words."""
+    text = f"position {status.position}: {status.reason}"
+    if status.HasField("estimated_start"):
+        text += f"; starts in about {duration(status.estimated_start.ToSeconds() - time.time())}"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """83 seconds as ``0:01:23``."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def _receipt(receipt: run_pb2.Receipt) -> Document:
@@ -121,6 +147,8 @@ def print_summary(run: run_pb2.Run) -> None:
         value = found[key]
         if value is not None:
             print(f"{labels.get(key, key):<15} {format(value, numbers.get(key, ''))}")
+    if run.HasField("queue"):
+        print(f"{'waits':<15} {waiting(run.queue)}")
     if found["best_epoch"] is not None:
         ending = " (stopped early)" if found["stopped_early"] else ""
         print(f"{'best epoch':<15} {found['best_epoch']} of {found['epochs']}{ending}")
@@ -147,7 +175,9 @@ def print_table(runs: Sequence[run_pb2.Run]) -> None:
         print("no runs yet; submit one with `sumgrad submit SPEC`")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "name", "state", "steps", "E_in", "E_out", "metric", "created"):
+    headings = ["run", "name", "state", "steps", "E_in", "E_out", "metric", "created"]
+    some_wait = any(run.HasField("queue") for run in runs)
+    for heading in [*headings, "waits"] if some_wait else headings:
         table.add_column(heading, no_wrap=True)
     for run in runs:
         found = document(run)
@@ -160,6 +190,7 @@ def print_table(runs: Sequence[run_pb2.Run]) -> None:
             _number(found["e_out"]),
             metric(run.result, ".4f"),
             found["created"],
+            *([waiting(run.queue) if run.HasField("queue") else ""] if some_wait else []),
         )
     print_uncut(table)
 
@@ -184,8 +215,8 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _time(run: run_pb2.Run, field: str) -> str | None:
-    if not run.HasField(field):
+def _time(message: run_pb2.Run | run_pb2.QueueStatus, field: str) -> str | None:
+    if not message.HasField(field):
         return None
-    stamp: Timestamp = getattr(run, field)
+    stamp: Timestamp = getattr(message, field)
     return stamp.ToDatetime().isoformat(timespec="seconds") + "Z"

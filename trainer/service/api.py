@@ -26,7 +26,7 @@ from trainer.service.run_manager import (
 from trainer.service.store import RequestConflictError, RunNotEndedError, StoredRun
 from trainer.service.store_errors import StoreUnavailableError
 from trainer.spec.violations import InvalidSpecError
-from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
+from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
@@ -143,6 +143,8 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
                 if isinstance(item, StoredRun):
                     snapshot = service_pb2.Snapshot(run=item.run, sequence=item.sequence)
                     yield service_pb2.WatchRunResponse(snapshot=snapshot)
+                elif isinstance(item, run_pb2.QueueStatus):
+                    yield service_pb2.WatchRunResponse(queue_status=item)
                 else:
                     yield service_pb2.WatchRunResponse(event=item)
         except DOMAIN_ERRORS as error:

@@ -44,6 +44,8 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
             run.snapshot_step = event.snapshot_taken.step
         case "restarted":
             run.restarts += 1
+        case "preempted":
+            run.preempted_by = event.preempted.by
     return True
 
 
@@ -58,9 +60,13 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
         run.ClearField("progress")
     elif change.state == run_pb2.RUN_STATE_RUNNING:
         run.started.CopyFrom(event.time)
-    elif change.state == run_pb2.RUN_STATE_PAUSED:
+    elif change.state == run_pb2.RUN_STATE_PAUSED or (
+        change.state == run_pb2.RUN_STATE_QUEUED and run.preempted_by
+    ):
         run.fruitless_attempts = 0  # it was asked to stop
     elif change.state in ENDED:
         run.ended.CopyFrom(event.time)
+    if change.state not in ACTIVE:
+        run.ClearField("preempted_by")
     if change.HasField("result"):
         run.result.CopyFrom(change.result)

@@ -20,11 +20,14 @@ from trainer.service import history, queue
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
+from trainer.service.queue import NO_LIMITS, Limits
 from trainer.service.requests import check_labels, check_request_id
 from trainer.service.run_filter import Cursor, RunFilter
+from trainer.service.run_queue import RunQueue, worth_telling
 from trainer.service.store import RunNotEndedError, Store, StoredRun
 from trainer.service.store_errors import StoreError
 from trainer.spec.parse import check_against_data, describe_data, parse
+from trainer.spec.violations import InvalidSpecError, Violation
 from trainer.spec.wire import to_document, to_message
 from trainer.v1 import run_pb2, runner_pb2
 
@@ -42,6 +45,9 @@ FRUITLESS_ATTEMPTS = 5
 
 EVENTS_AT_ONCE = 500
 LOOK_UP_SECONDS = 1.0
+
+DECIDING_SHARE = 0.1
+"""At most this share of the time goes into deciding what starts, however long the queue is."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,13 +97,24 @@ class RunManager:
     """All runs of one service. Lives on one event loop; the store works in a thread of its own."""
 
     def __init__(
-        self, store: Store, launcher: Launcher, instance: Instance, metrics: Metrics, cores: int
+        self,
+        store: Store,
+        launcher: Launcher,
+        instance: Instance,
+        metrics: Metrics,
+        cores: int,
+        limits: Limits = NO_LIMITS,
+        preemption: bool = True,
     ) -> None:
         self._store = store
         self._launcher = launcher
         self._instance = instance
         self._metrics = metrics
         self._cores = cores
+        self._queue = RunQueue(lambda: self._cores, limits, preemption)
+        # Whether runs may have changed that the queue was not told of.
+        self._queue_is_stale = False
+        self._deciding = 0.0
         self._database = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
@@ -164,6 +181,7 @@ class RunManager:
             return known.run
         limit = queue.workers_limit(self._cores)
         await asyncio.to_thread(check_against_data, spec, limit)
+        self._check_limits(spec.workers.count)
         events = [_state(run_pb2.RUN_STATE_QUEUED)]
         if spec.workers.count > self._cores:
             warning = (
@@ -176,13 +194,37 @@ class RunManager:
             await self._announce(stored)
         return stored.run
 
+    def _check_limits(self, workers: int) -> None:
+        """Refuse a run that would never start. Raises InvalidSpecError."""
+        most = self._queue.limits.cpus
+        if most is not None and queue.run_cpus(workers, self._cores) > most:
+            raise InvalidSpecError(
+                [
+                    Violation(
+                        "workers.count",
+                        f"must be at most {most} here, the CPUs that one user may have, "
+                        f"got {workers}; ask for fewer workers",
+                    )
+                ]
+            )
+
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
-        return (await self._stored(run_id)).run
+        return self._with_queue(await self._stored(run_id)).run
+
+    def _with_queue(self, stored: StoredRun) -> StoredRun:
+        """The run, with where it stands if it waits here."""
+        status = None
+        if stored.run.state == run_pb2.RUN_STATE_QUEUED:
+            status = self._queue.status(stored.run.id)
+        if status is not None:
+            stored.run.queue.CopyFrom(status)
+        return stored
 
     async def page(self, after: Cursor | None, limit: int, wanted: RunFilter) -> list[StoredRun]:
         """Runs by the time of their creation; see Store.page."""
-        return await self._call(self._store.page, after, limit, wanted)
+        page = await self._call(self._store.page, after, limit, wanted)
+        return [self._with_queue(stored) for stored in page]
 
     async def delete(self, run_id: str) -> None:
         """Forget a run that has ended, and delete its folder.
@@ -258,8 +300,21 @@ class RunManager:
                 f"run {run_id} can have 1 to {most} workers (the shards of its batches, and what "
                 f"fits here), got {workers}",
             )
+        self._check_scaled(run, workers)
         event = _event(scaled=run_pb2.Scaled(workers=workers))
         return (await self._append(run_id, [event])).run
+
+    def _check_scaled(self, run: run_pb2.Run, workers: int) -> None:
+        """Hold a user's CPUs to their limit. Raises WorkersError."""
+        most, cpus = self._queue.limits.cpus, queue.run_cpus(workers, self._cores)
+        others = self._queue.cpus_of(run.owner, run.id) if run.state in history.ACTIVE else 0
+        grows = cpus > queue.run_cpus(run.workers, self._cores)
+        if most is not None and grows and others + cpus > most:
+            raise WorkersError(
+                run.id,
+                f"run {run.id} cannot have {workers} workers: its user may have {most} CPUs, and "
+                f"other runs hold {others} of them",
+            )
 
     async def _changeable(self, run_id: str) -> run_pb2.Run:
         """A run that is going on, or will, and is looked after here."""
@@ -272,15 +327,20 @@ class RunManager:
             )
         return stored.run
 
-    async def watch(self, run_id: str) -> AsyncIterator[StoredRun | run_pb2.Event]:
+    async def watch(
+        self, run_id: str
+    ) -> AsyncIterator[StoredRun | run_pb2.Event | run_pb2.QueueStatus]:
         """The run as it is, then every later event in order, until the run has ended.
+
+        While the run waits, its place comes in between whenever it is another one.
 
         Raises:
             RunNotFoundError
         """
         stored = await self._stored(run_id)
-        yield stored
+        yield self._with_queue(stored)
         sequence, over = stored.sequence, history.ended(stored.run)
+        told = stored.run.queue if stored.run.HasField("queue") else None
         while not over:
             events = await self._call(self._store.events, run_id, sequence, EVENTS_AT_ONCE)
             for event in events:
@@ -290,6 +350,10 @@ class RunManager:
             if not events:
                 await self._wait_for_event(run_id, sequence)
                 await self._stored(run_id)  # it may have been deleted
+                place = self._queue.status(run_id)
+                if place is not None and worth_telling(told, place):
+                    yield place
+                told = place
 
     async def events(self, run_id: str, after: int) -> list[run_pb2.Event]:
         """The first events after this sequence number, of those that there are.
@@ -341,7 +405,7 @@ class RunManager:
             if report.HasField("step_times"):
                 self._metrics.step_times(run_id, report.step_times)
             else:
-                events[report.number] = _from_report(report)
+                events[report.number] = self._from_report(stored.run, report)
         if events:
             appended = await self._call(self._store.append_reported, run_id, events)
             if appended is not None:
@@ -349,9 +413,15 @@ class RunManager:
                 await self._announce(stored)
         return runner_pb2.ReportResponse(
             cancel=run_id in self._cancelling or history.ended(stored.run),
-            pause=run_id in self._pausing,
+            pause=run_id in self._pausing or bool(stored.run.preempted_by),
             workers=stored.run.workers,
         )
+
+    def _from_report(self, run: run_pb2.Run, report: runner_pb2.RunReport) -> run_pb2.Event:
+        if report.HasField("paused") and run.preempted_by and run.id not in self._pausing:
+            message = f"preempted by {run.preempted_by} at step {report.paused.step}"
+            return _state(run_pb2.RUN_STATE_QUEUED, message)
+        return _from_report(report)
 
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
         stored = await self._call(self._store.get, run_id)
@@ -375,6 +445,7 @@ class RunManager:
                 _LOG.error("runs cannot be looked after, trying again: %s", error)
             except Exception:  # a full disk, say: the runs are looked after again when it is over
                 _LOG.exception("runs could not be looked after; trying again")
+            await asyncio.sleep(min(LOOK_UP_SECONDS, self._deciding / DECIDING_SHARE))
             # Not asyncio.wait_for: in Python 3.11 it can swallow the cancellation that ends this.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_UP_SECONDS):
@@ -383,28 +454,34 @@ class RunManager:
     async def _look_once(self) -> None:
         await self._call(self._instance.live)
         active = await self._mine(history.ACTIVE)
-        await self._launch_what_fits(active)
+        if self._queue_is_stale:
+            await self._read_queue()
+        began = time.monotonic()
+        decision = self._queue.decide(self._pausing | self._cancelling.keys())
+        self._deciding = time.monotonic() - began
+        for run_id, by in decision.preempt.items():
+            await self._append(run_id, [_event(preempted=run_pb2.Preempted(by=by))])
+        for run_id in decision.start:
+            await self._launch(run_id)
         for stored in active:
             await self._look_after(stored)
 
-    async def _launch_what_fits(self, active: Sequence[StoredRun]) -> None:
-        def workers(stored: StoredRun) -> int:
-            return stored.run.workers
+    async def _read_queue(self) -> None:
+        """Tell the queue of all runs again; the store's one thread keeps this in order."""
+        self._queue_is_stale = False
+        runs = await self._mine()
+        self._queue.forget_all()
+        for stored in runs:
+            self._queue.update(stored)
 
-        # Each takes a core or more.
-        queued = await self._mine({run_pb2.RUN_STATE_QUEUED}, self._cores)
-        running = [workers(s) for s in active]
-        count = queue.startable([workers(s) for s in queued], running, self._cores)
-        for stored in queued[:count]:
-            await self._launch(stored)
-
-    async def _launch(self, stored: StoredRun) -> None:
-        run_id, token = stored.run.id, secrets.token_urlsafe(32)
+    async def _launch(self, run_id: str) -> None:
+        token = secrets.token_urlsafe(32)
         event = _state(run_pb2.RUN_STATE_LAUNCHING)
         launched = await self._call(
             self._store.begin_attempt, run_id, self._instance.name, token, event
         )
         if launched is None:
+            self._queue_is_stale = True
             return
         await self._announce(launched)
         launch = Launch(run_id, launched.run.attempt, token, self.service_address)
@@ -508,6 +585,9 @@ class RunManager:
     async def _announce(self, stored: StoredRun) -> None:
         """Tell watchers, metrics and the queue that a run has changed."""
         run = stored.run
+        waited = self._queue.update(stored)
+        if waited is not None:
+            self._metrics.waited(waited)
         if run.state not in history.ACTIVE:
             self._heard.pop(run.id, None)
             self._cancelling.pop(run.id, None)
@@ -526,7 +606,11 @@ class RunManager:
 
     async def _call(self, method: Callable[..., T], *arguments: object) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._database, method, *arguments)
+        try:
+            return await loop.run_in_executor(self._database, method, *arguments)
+        except StoreError:
+            self._queue_is_stale = True  # it may have been stored all the same
+            raise
 
 
 def _job(run: run_pb2.Run) -> str:

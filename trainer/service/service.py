@@ -76,7 +76,15 @@ class Service:
             raise
         self._launcher = Launcher(cores)
         metrics = Metrics()
-        self._manager = RunManager(self._store, self._launcher, self._instance, metrics, cores)
+        self._manager = RunManager(
+            self._store,
+            self._launcher,
+            self._instance,
+            metrics,
+            cores,
+            self._settings.limits,
+            self._settings.preemption,
+        )
         self._server = grpc.aio.server(interceptors=[RequestCounter(metrics)], options=_OPTIONS)
         service_pb2_grpc.add_TrainerServiceServicer_to_server(
             TrainerService(self._manager), self._server

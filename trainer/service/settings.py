@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.service.queue import NO_LIMITS, Limits
+
 DEFAULT_ADDRESS = "127.0.0.1:7433"
 DEFAULT_METRICS_ADDRESS = "127.0.0.1:7434"
 
@@ -67,6 +69,8 @@ class Settings:
         metrics_address: None serves no metrics.
         temporary: the service serves one command and its runs end with it.
         store: the URL of a Postgres for the run store; None is a file in the state folder.
+        limits: what one user may have at once.
+        preemption: whether runs give way to those of a higher priority.
     """
 
     state: Path
@@ -74,6 +78,8 @@ class Settings:
     metrics_address: str | None = DEFAULT_METRICS_ADDRESS
     temporary: bool = False
     store: str | None = field(default=None, repr=False)
+    limits: Limits = NO_LIMITS
+    preemption: bool = True
 
     @property
     def place(self) -> Path | str:

@@ -142,12 +142,14 @@ class WatchRunRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class WatchRunResponse(_message.Message):
-    __slots__ = ("snapshot", "event")
+    __slots__ = ("snapshot", "event", "queue_status")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_STATUS_FIELD_NUMBER: _ClassVar[int]
     snapshot: Snapshot
     event: _run_pb2.Event
-    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., event: _Optional[_Union[_run_pb2.Event, _Mapping]] = ...) -> None: ...
+    queue_status: _run_pb2.QueueStatus
+    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., event: _Optional[_Union[_run_pb2.Event, _Mapping]] = ..., queue_status: _Optional[_Union[_run_pb2.QueueStatus, _Mapping]] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("run", "sequence")

@@ -152,7 +152,8 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """A snapshot of the run, then every event after it; ends when the run has ended.
+        """A snapshot of the run, then every event after it, and where it stands while it waits; ends when
+        the run has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,27 @@
+"""What each user has used lately: CPU seconds that fade, as the fair shares of batch systems do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+HALF_LIFE_SECONDS = 3600.0
+NEGLIGIBLE = 0.01
+
+
+class Usage:
+    """CPU seconds by user, of which half are forgotten in an hour. Times are a clock's seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self.cpu_seconds: dict[str, float] = {}
+
+    def pass_time(self, now: float, held: Mapping[str, int]) -> None:
+        """Each user has held so many CPUs since the last time."""
+        seconds = max(0.0, now - self._now)
+        self._now = max(self._now, now)
+        kept = 0.5 ** (seconds / HALF_LIFE_SECONDS)
+        used = Counter({owner: value * kept for owner, value in self.cpu_seconds.items()})
+        for owner, cpus in held.items():
+            used[owner] += cpus * seconds  # type: ignore[assignment]
+        self.cpu_seconds = {o: value for o, value in used.items() if value > NEGLIGIBLE}
