@@ -37,7 +37,7 @@ from grpc_status import rpc_status
 
 from trainer.client import Client, ClientError, EndedError, NotFoundError, UnreachableError
 from trainer.server.step_times import StepTimes
-from trainer.service import run_manager
+from trainer.service import run_manager, watching
 from trainer.service.launcher import JobState, Launch
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
@@ -360,7 +360,7 @@ def test_whoever_watches_later_gets_a_snapshot_and_what_follows_it(
 def test_more_events_than_are_read_at_once_arrive_in_order(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "EVENTS_AT_ONCE", 3)
+    monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 3)
     run, runner = submit_and_take(service, document)
     watcher = Watcher(service.address, run.id)
     start = watcher.next().snapshot.sequence
@@ -1016,11 +1016,11 @@ def test_a_run_of_another_service_can_be_watched(
 ) -> None:
     one, other = start_service(), start_service(temporary=True)
     run, runner = submit_and_take(one, document)
-    watching = stub(other).WatchRun(service_pb2.WatchRunRequest(id=run.id), timeout=3)
-    assert next(watching).snapshot.run.state == RUNNING
+    stream = stub(other).WatchRun(service_pb2.WatchRunRequest(id=run.id), timeout=3)
+    assert next(stream).snapshot.run.state == RUNNING
     runner.report(finished=RESULT)
     try:
-        assert [response.event.state_change.state for response in watching] == [SUCCEEDED]
+        assert [response.event.state_change.state for response in stream] == [SUCCEEDED]
     except grpc.RpcError as error:
         pytest.fail(str(error.code()))
 

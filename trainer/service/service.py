@@ -145,8 +145,9 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         await self._health.enter_graceful_shutdown()
-        await self._manager.close()
+        self._manager.watching.stop()
         await self._server.stop(STOP_SECONDS)
+        await self._manager.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
