@@ -35,7 +35,14 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from grpc_status import rpc_status
 
-from trainer.client import Client, ClientError, EndedError, NotFoundError, UnreachableError
+from trainer.client import (
+    Client,
+    ClientError,
+    EndedError,
+    NotFoundError,
+    RunHandle,
+    UnreachableError,
+)
 from trainer.server.step_times import StepTimes
 from trainer.service import run_manager, watching
 from trainer.service.launcher import JobState, Launch
@@ -77,7 +84,7 @@ def progress(step: int) -> run_pb2.Progress:
 
 def submit_and_take(
     service: RunningService, document: dict[str, Any]
-) -> tuple[run_pb2.Run, PlayedRunner]:
+) -> tuple[RunHandle, PlayedRunner]:
     """A run that is running."""
     run = service.client.submit(document)
     runner = service.next_runner()
@@ -130,7 +137,7 @@ class Watcher:
 def test_a_submitted_run_is_stored_and_launched(
     service: RunningService, document: dict[str, Any]
 ) -> None:
-    run = service.client.submit(document)
+    run = service.client.submit(document).info
     assert run.spec == to_message(parse(document))
     assert run.HasField("created")
     launch = service.launcher.next_launch()
@@ -144,7 +151,7 @@ def test_a_runner_is_told_what_to_do_and_where(
 ) -> None:
     run = service.client.submit(document)
     assignment = service.next_runner().take()
-    assert assignment.spec == run.spec
+    assert assignment.spec == run.info.spec
     assert assignment.directory == str(tmp_path / "state" / "runs" / run.id)
     assert assignment.worker_cpus == 1
     taken = service.client.get(run.id)
@@ -165,7 +172,7 @@ def test_workers_that_share_cores_are_warned_of(
     service: RunningService, document: dict[str, Any]
 ) -> None:
     run = service.client.submit(document, workers=4)
-    assert list(run.warnings) == [
+    assert list(run.info.warnings) == [
         "4 workers share 2 cores; they will not be faster than one a core"
     ]
     assert service.next_runner().take().worker_cpus == 0.5
@@ -1090,7 +1097,7 @@ def service_to_kill(
 
 def killed_with_a_running_run(
     state: Path, url: str | None, document: dict[str, Any], temporary: bool
-) -> run_pb2.Run:
+) -> RunHandle:
     with service_to_kill(state, url, temporary) as process:
         assert process.stdout is not None
         with Client(json.loads(process.stdout.readline())["address"]) as client:
