@@ -33,6 +33,7 @@ from trainer.service.local_ray import RayError
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
     DEFAULT_METRICS_ADDRESS,
+    Limits,
     Settings,
     SettingsError,
     host_and_port,
@@ -114,10 +115,20 @@ def serve(
     ] = DEFAULT_METRICS_ADDRESS,
     state: State = None,
     store: StoreUrl = None,
+    max_calls: Annotated[
+        int, typer.Option(min=1, help="Calls of clients under way at a time; others are refused.")
+    ] = Limits.calls,
+    max_streams: Annotated[
+        int, typer.Option(min=1, help="Streams of clients that watch, at a time.")
+    ] = Limits.streams,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM, with a Ray of its own."""
     settings = Settings(
-        state or state_directory(), address, metrics_address, store=_without_secret(context, store)
+        state or state_directory(),
+        address,
+        metrics_address,
+        store=_without_secret(context, store),
+        limits=Limits(max_calls, max_streams),
     )
     asyncio.run(_serve(settings))
 

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trainer.service import queue
+from trainer.service.admission import TooManyCallsError
 from trainer.service.points import parse_points_request
 from trainer.service.requests import InvalidRequestError, check_heartbeat
 from trainer.service.run_errors import (
@@ -55,6 +56,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
     ServiceStoppingError: grpc.StatusCode.UNAVAILABLE,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """What each error of the domain is called in gRPC."""
 

@@ -12,7 +12,8 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from trainer.metrics import Metrics
-from trainer.service.api import RunnerService, TrainerService
+from trainer.service.admission import Admission
+from trainer.service.api import RunnerService, TrainerService, refuse
 from trainer.service.file_locks import FileLocks
 from trainer.service.instance import Instance
 from trainer.service.interceptor import RequestCounter
@@ -20,20 +21,18 @@ from trainer.service.launcher import Launcher
 from trainer.service.locks import Locks
 from trainer.service.postgres_locks import PostgresLocks
 from trainer.service.run_manager import RunManager
-from trainer.service.settings import Settings, SettingsError, host_and_port, require_loopback
+from trainer.service.settings import (
+    Limits,
+    Settings,
+    SettingsError,
+    host_and_port,
+    require_loopback,
+)
 from trainer.service.store import Store
 from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
 STOP_SECONDS = 2.0
 """Open calls have this long to end when the service stops."""
-
-MAX_MESSAGE_BYTES = 4 * 2**20
-
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # Two services on one port would split the calls between them.
-    ("grpc.so_reuseport", 0),
-]
 
 
 class Service:
@@ -72,7 +71,12 @@ class Service:
         self._launcher = Launcher(cores)
         metrics = Metrics()
         self._manager = RunManager(self._store, self._launcher, self._instance, metrics, cores)
-        self._server = grpc.aio.server(interceptors=[RequestCounter(metrics)], options=_OPTIONS)
+        limits = self._settings.limits
+        name = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
+        self._server = grpc.aio.server(
+            interceptors=[RequestCounter(metrics), Admission(name, limits, refuse)],
+            options=_options(limits),
+        )
         service_pb2_grpc.add_TrainerServiceServicer_to_server(
             TrainerService(self._manager), self._server
         )
@@ -154,3 +158,17 @@ class Service:
         await self._launcher.close()
         self._store.close()
         self._instance.close()
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.keepalive_time_ms", limits.keepalive_seconds * 1000),
+        ("grpc.keepalive_timeout_ms", limits.keepalive_timeout_seconds * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", limits.shortest_ping_seconds * 1000),
+        ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
+        ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
+        # Two services on one port would split the calls between them.
+        ("grpc.so_reuseport", 0),
+    ]

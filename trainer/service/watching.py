@@ -148,12 +148,13 @@ class Watching:
             while not over:
                 if self._stopping:
                     raise ServiceStoppingError(run_id, after)
-                for event in await feed.page(after):
+                events = await feed.page(after)
+                for event in events:
                     yield event
                     after, spoken = event.sequence, clock()
                     over = event.state_change.state in history.ENDED
-                if over:
-                    break
+                if events:
+                    continue
                 if clock() - spoken >= heartbeat:
                     yield Heartbeat(after)
                     spoken = clock()
