@@ -245,7 +245,7 @@ async def refuse(context: grpc.aio.ServicerContext, error: Exception) -> NoRetur
 def status_of(error: Exception) -> status_pb2.Status:
     """An error of the domain as gRPC tells it: an ErrorInfo, and field violations if it has any."""
     status = status_pb2.Status(code=CODES[type(error)].value[0], message=str(error))
-    info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=_reason(error))
+    info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=reason(type(error)))
     for key, attribute in METADATA.items():
         if hasattr(error, attribute):
             info.metadata[key] = str(getattr(error, attribute))
@@ -257,9 +257,9 @@ def status_of(error: Exception) -> status_pb2.Status:
     return status
 
 
-def _reason(error: Exception) -> str:
+def reason(kind: type[Exception]) -> str:
     """``RunNotFoundError`` as ``RUN_NOT_FOUND``."""
-    name = type(error).__name__.removesuffix("Error")
+    name = kind.__name__.removesuffix("Error")
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
