@@ -55,13 +55,13 @@ def samples_per_second(client: Client, workload: Workload, data: Path) -> float:
     What a run reports are the rows and the seconds of training so far, so the rate is what came
     between its first report after the warm-up and its last one.
     """
-    run_id = client.submit(specification(workload, data)).id
+    submitted = client.submit(specification(workload, data))
     reported = [
         (progress.samples, progress.samples / progress.samples_per_second)
-        for response in client.watch(run_id)
+        for response in submitted.watch()
         if (progress := response.event.progress).step >= workload.warmup
     ]
-    run = client.get(run_id)
+    run = submitted.refresh()
     if run.state != run_pb2.RUN_STATE_SUCCEEDED:
         raise SystemExit(f"the run of {workload.name} did not succeed: {run.message}")
     (rows, seconds), (last_rows, last_seconds) = reported[0], reported[-1]

@@ -24,7 +24,7 @@ from trainer.service import run_manager
 from trainer.service.launcher import JobState, Launch
 from trainer.service.run_manager import RunManager
 from trainer.service.service import Service
-from trainer.service.settings import Settings
+from trainer.service.settings import Limits, Settings
 from trainer.v1 import runner_pb2, runner_pb2_grpc
 
 ROOT = Path(__file__).parents[1]
@@ -255,13 +255,21 @@ def start_service(
         temporary: bool = False,
         metrics_address: str | None = None,
         jobs: Collection[str] = (),
+        address: str = "127.0.0.1:0",
+        limits: Limits | None = None,
         **more: Any,
     ) -> RunningService:
         launcher = FakeLauncher()
         launcher.jobs.update(jobs)
         monkeypatch.setattr("trainer.service.service.Launcher", lambda _cores: launcher)
         settings = Settings(
-            tmp_path / "state", "127.0.0.1:0", metrics_address, temporary, store_url, **more
+            tmp_path / "state",
+            address,
+            metrics_address,
+            temporary,
+            store_url,
+            limits or Limits(),
+            **more,
         )
         service = RunningService(loop, launcher, settings)
         started.append(service)

@@ -15,8 +15,8 @@ from trainer.service.queue import (
     RAY_UNITS,
     WORKERS_PER_CORE,
     Decision,
-    Limits,
     Running,
+    UserLimits,
     Waiting,
     decide,
     in_order,
@@ -29,7 +29,7 @@ from trainer.service.usage import HALF_LIFE_SECONDS, Usage
 CORES = st.integers(1, 8)
 OWNERS = st.sampled_from(["alice", "bob", "carol"])
 LIMITS = st.builds(
-    Limits,
+    UserLimits,
     st.none() | st.integers(1, 4),
     st.none() | st.integers(8, 12),  # at least what the largest run needs
 )
@@ -129,7 +129,7 @@ def test_runs_start_in_order_while_cores_are_free(
 
 @given(situation=situations(), limits=LIMITS, usage=USAGE)
 def test_cores_and_limits_hold_and_every_run_has_a_place(
-    situation: tuple[list[Waiting], list[Running], int], limits: Limits, usage: dict[str, float]
+    situation: tuple[list[Waiting], list[Running], int], limits: UserLimits, usage: dict[str, float]
 ) -> None:
     queued, active, cores = situation
     decision = decide(queued, active, cores, limits, usage)
@@ -148,7 +148,7 @@ def test_cores_and_limits_hold_and_every_run_has_a_place(
 @given(situation=situations(), limits=LIMITS, usage=USAGE, rng=st.randoms())
 def test_the_decision_does_not_depend_on_the_order_in_which_runs_are_told(
     situation: tuple[list[Waiting], list[Running], int],
-    limits: Limits,
+    limits: UserLimits,
     usage: dict[str, float],
     rng: object,
 ) -> None:
@@ -170,7 +170,7 @@ def test_nobody_overtakes_the_first_run_that_does_not_fit(
 
 @given(situation=situations(), limits=LIMITS)
 def test_every_run_of_a_finite_stream_starts(
-    situation: tuple[list[Waiting], list[Running], int], limits: Limits
+    situation: tuple[list[Waiting], list[Running], int], limits: UserLimits
 ) -> None:
     queued, active, cores = situation
     left = {run.id: run for run in queued}
@@ -187,13 +187,14 @@ def test_every_run_of_a_finite_stream_starts(
 def test_a_run_whose_user_is_at_a_limit_is_passed_over() -> None:
     queued = [*waiting(1), *waiting(1, owner="bob", first=1), *waiting(1, owner="", first=2)]
     active = [*running(1, 2), Running("r9", "", 0, 1, 9)]
-    decision = decide(queued, active, 8, Limits(runs=2))
+    decision = decide(queued, active, 8, UserLimits(runs=2))
     assert decision.start == ["w1", "w2"]
     assert decision.places["w0"].reason == "alice has 2 of 2 runs"
-    decision = decide(queued, active, 8, Limits(cpus=3))
+    decision = decide(queued, active, 8, UserLimits(cpus=3))
     assert decision.places["w0"].reason == "alice has 3 of 3 CPUs, it needs 1"
     assert (
-        decide(queued, active, 8, Limits(runs=1)).places["w2"].reason == "its user has 1 of 1 runs"
+        decide(queued, active, 8, UserLimits(runs=1)).places["w2"].reason
+        == "its user has 1 of 1 runs"
     )
 
 
@@ -257,7 +258,7 @@ def test_usage_halves_in_an_hour_and_is_forgotten_in_the_end() -> None:
 
 @given(situation=situations(), limits=LIMITS, usage=USAGE)
 def test_only_a_strictly_lower_priority_gives_way(
-    situation: tuple[list[Waiting], list[Running], int], limits: Limits, usage: dict[str, float]
+    situation: tuple[list[Waiting], list[Running], int], limits: UserLimits, usage: dict[str, float]
 ) -> None:
     queued, active, cores = situation
     found = {run.id: run for run in [*queued, *active]}
@@ -291,7 +292,7 @@ def test_what_gives_way_makes_room_and_does_not_ask_for_it_back(
 
 @given(situation=situations(), limits=LIMITS)
 def test_without_preemption_nothing_gives_way(
-    situation: tuple[list[Waiting], list[Running], int], limits: Limits
+    situation: tuple[list[Waiting], list[Running], int], limits: UserLimits
 ) -> None:
     queued, active, cores = situation
     assert not decide(queued, active, cores, limits, preemption=False).preempt
@@ -330,7 +331,7 @@ def test_a_run_that_cannot_be_told_to_stop_is_left_alone() -> None:
 
 
 def test_nobody_gives_way_to_a_run_whose_user_is_at_a_limit() -> None:
-    decision = decide(waiting(1, priority=1), running(2), 2, Limits(runs=1))
+    decision = decide(waiting(1, priority=1), running(2), 2, UserLimits(runs=1))
     assert not decision.preempt
 
 
@@ -361,7 +362,7 @@ def test_what_waits_for_something_of_unknown_length_has_no_estimate() -> None:
 
 def test_an_estimate_knows_the_limits_and_that_nobody_overtakes() -> None:
     bob = waiting(1, owner="bob", first=1)
-    assert forecast.starts([*waiting(1), *bob], lasting(10), 2, Limits(runs=1)) == {
+    assert forecast.starts([*waiting(1), *bob], lasting(10), 2, UserLimits(runs=1)) == {
         "w0": 10,
         "w1": 0,
     }
@@ -370,7 +371,7 @@ def test_an_estimate_knows_the_limits_and_that_nobody_overtakes() -> None:
 
 @given(situation=situations(), limits=LIMITS)
 def test_whatever_starts_now_is_estimated_to(
-    situation: tuple[list[Waiting], list[Running], int], limits: Limits
+    situation: tuple[list[Waiting], list[Running], int], limits: UserLimits
 ) -> None:
     queued, active, cores = situation
     decision = decide(queued, active, cores, limits, preemption=False)

@@ -12,7 +12,7 @@ from trainer.cli.show import document as shown
 from trainer.cli.show import print_table
 from trainer.client import ClientError
 from trainer.service import run_manager
-from trainer.service.queue import Limits
+from trainer.service.queue import UserLimits
 from trainer.service.run_queue import YIELD_SECONDS, RunQueue
 from trainer.service.store import StoredRun
 from trainer.spec.violations import InvalidSpecError
@@ -148,7 +148,7 @@ def test_the_service_after_a_restart_still_knows_who_gives_way(
 def test_a_user_at_a_limit_waits_and_hears_of_it(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
-    service = start_service(limits=Limits(runs=1))
+    service = start_service(user_limits=UserLimits(runs=1))
     _, runner = running(service, document, workers=1)
     second = service.client.submit(document, workers=1)
     assert place(service, second.id).reason == "its user has 1 of 1 runs"
@@ -159,7 +159,7 @@ def test_a_user_at_a_limit_waits_and_hears_of_it(
 def test_a_run_that_would_never_start_is_refused(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
-    service = start_service(limits=Limits(cpus=1))
+    service = start_service(user_limits=UserLimits(cpus=1))
     with pytest.raises(
         InvalidSpecError,
         match=r"^workers\.count: must be at most 1 here, the CPUs that one user may have, got 2",

@@ -35,9 +35,16 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from grpc_status import rpc_status
 
-from trainer.client import Client, ClientError, EndedError, NotFoundError, UnreachableError
+from trainer.client import (
+    Client,
+    ClientError,
+    EndedError,
+    NotFoundError,
+    RunHandle,
+    UnreachableError,
+)
 from trainer.server.step_times import StepTimes
-from trainer.service import run_manager
+from trainer.service import run_manager, watching
 from trainer.service.launcher import JobState, Launch
 from trainer.service.queue import WORKERS_PER_CORE
 from trainer.service.service import Service
@@ -78,7 +85,7 @@ def progress(step: int) -> run_pb2.Progress:
 
 def submit_and_take(
     service: RunningService, document: dict[str, Any]
-) -> tuple[run_pb2.Run, PlayedRunner]:
+) -> tuple[RunHandle, PlayedRunner]:
     """A run that is running."""
     run = service.client.submit(document)
     runner = service.next_runner()
@@ -131,7 +138,7 @@ class Watcher:
 def test_a_submitted_run_is_stored_and_launched(
     service: RunningService, document: dict[str, Any]
 ) -> None:
-    run = service.client.submit(document)
+    run = service.client.submit(document).info
     assert run.spec == to_message(parse(document))
     assert run.HasField("created")
     launch = service.launcher.next_launch()
@@ -145,7 +152,7 @@ def test_a_runner_is_told_what_to_do_and_where(
 ) -> None:
     run = service.client.submit(document)
     assignment = service.next_runner().take()
-    assert assignment.spec == run.spec
+    assert assignment.spec == run.info.spec
     assert assignment.directory == str(tmp_path / "state" / "runs" / run.id)
     assert assignment.worker_cpus == 1 / (CORES * WORKERS_PER_CORE)
     taken = service.client.get(run.id)
@@ -166,7 +173,7 @@ def test_workers_that_share_cores_are_warned_of(
     service: RunningService, document: dict[str, Any]
 ) -> None:
     run = service.client.submit(document, workers=4)
-    assert list(run.warnings) == [
+    assert list(run.info.warnings) == [
         "4 workers share 2 cores; they will not be faster than one a core"
     ]
     assert service.next_runner().take().workers == 4
@@ -361,7 +368,7 @@ def test_whoever_watches_later_gets_a_snapshot_and_what_follows_it(
 def test_more_events_than_are_read_at_once_arrive_in_order(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "EVENTS_AT_ONCE", 3)
+    monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 3)
     run, runner = submit_and_take(service, document)
     watcher = Watcher(service.address, run.id)
     start = watcher.next().snapshot.sequence
@@ -1030,11 +1037,11 @@ def test_a_run_of_another_service_can_be_watched(
 ) -> None:
     one, other = start_service(), start_service(temporary=True)
     run, runner = submit_and_take(one, document)
-    watching = stub(other).WatchRun(service_pb2.WatchRunRequest(id=run.id), timeout=3)
-    assert next(watching).snapshot.run.state == RUNNING
+    stream = stub(other).WatchRun(service_pb2.WatchRunRequest(id=run.id), timeout=3)
+    assert next(stream).snapshot.run.state == RUNNING
     runner.report(finished=RESULT)
     try:
-        assert [response.event.state_change.state for response in watching] == [SUCCEEDED]
+        assert [response.event.state_change.state for response in stream] == [SUCCEEDED]
     except grpc.RpcError as error:
         pytest.fail(str(error.code()))
 
@@ -1104,7 +1111,7 @@ def service_to_kill(
 
 def killed_with_a_running_run(
     state: Path, url: str | None, document: dict[str, Any], temporary: bool
-) -> run_pb2.Run:
+) -> RunHandle:
     with service_to_kill(state, url, temporary) as process:
         assert process.stdout is not None
         with Client(json.loads(process.stdout.readline())["address"]) as client:

@@ -86,7 +86,7 @@ def test_a_submission_with_the_same_id_is_the_same_run_also_after_a_restart(
 ) -> None:
     before = start_service()
     wishes: dict[str, Any] = {"request_id": "mine", "labels": {"team": "vision"}, "priority": -3}
-    run = before.client.submit(document, **wishes)
+    run = before.client.submit(document, **wishes).info
     assert (run.request_id, dict(run.labels), run.priority) == ("mine", {"team": "vision"}, -3)
     assert before.client.submit(document, **wishes).id == run.id
     before.stop()
@@ -99,7 +99,7 @@ def test_a_submission_with_the_same_id_is_the_same_run_also_after_a_restart(
 def test_another_submission_with_the_same_id_is_refused_and_names_the_run(
     service: RunningService, document: dict[str, Any]
 ) -> None:
-    run = service.client.submit(document, request_id="mine")
+    run = service.client.submit(document, request_id="mine").info
     with pytest.raises(RequestConflictError, match=f"'mine' was used for run {run.id}"):
         service.client.submit(document, request_id="mine", workers=1)
     request = service_pb2.SubmitRunRequest(request_id="mine", priority=1, spec=run.spec)
@@ -187,7 +187,7 @@ def test_a_store_that_stays_away_is_told_in_the_services_words(
     def fail(*_: object) -> None:
         raise StoreUnavailableError("the run store is away")
 
-    monkeypatch.setattr("trainer.client.RETRY_SECONDS", (0, 0))
+    monkeypatch.setattr("trainer.client.retry.CALL_WAITS", (0, 0))
     monkeypatch.setattr(Store, "requested", fail)
     with pytest.raises(UnreachableError, match=r"^the run store is away$"):
         service.client.submit(document)
@@ -439,7 +439,7 @@ def test_a_service_that_is_killed_on_the_way_to_a_job_leaves_one_job_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ) -> None:
-    monkeypatch.setattr("trainer.client.RETRY_SECONDS", ())
+    monkeypatch.setattr("trainer.client.retry.CALL_WAITS", ())
     with Client(start_to_kill(step).address) as client:
         try:
             run_id = client.submit(document, request_id="mine").id

@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from trainer.cli.background import in_background
 from trainer.cli.show import duration, metric, state_name, waiting
 from trainer.v1 import run_pb2, service_pb2
 
@@ -37,7 +36,7 @@ def follow(events: Iterable[service_pb2.WatchRunResponse]) -> None:
     """Show the events until there are no more."""
     display: Display = Bar() if sys.stderr.isatty() else Lines()
     try:
-        for response in in_background(events):
+        for response in events:
             if response.HasField("snapshot"):
                 run = response.snapshot.run
                 display.note(f"{run.id} {run.spec.name}: {state_name(run.state)}")

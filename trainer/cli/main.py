@@ -7,13 +7,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from trainer.cli.background import in_background
 from trainer.cli.describe import description_document, parse_shape, print_description
 from trainer.cli.exit_codes import ExitCode, of_run
 from trainer.cli.follow import follow
@@ -28,13 +27,14 @@ from trainer.cli.show import (
     state_name,
 )
 from trainer.cli.verify import print_verification, verification_document
-from trainer.client import Client, ClientError, UnreachableError, read_spec
+from trainer.client import Client, ClientError, RunHandle, UnreachableError, read_spec
 from trainer.service import history
 from trainer.service.local_ray import RayError
-from trainer.service.queue import Limits, workers_limit
+from trainer.service.queue import UserLimits, workers_limit
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
     DEFAULT_METRICS_ADDRESS,
+    Limits,
     Settings,
     SettingsError,
     host_and_port,
@@ -129,6 +129,12 @@ def serve(
         bool,
         typer.Option(help="Whether runs give way, at a snapshot, to those of a higher priority."),
     ] = True,
+    max_calls: Annotated[
+        int, typer.Option(min=1, help="Calls of clients under way at a time; others are refused.")
+    ] = Limits.calls,
+    max_streams: Annotated[
+        int, typer.Option(min=1, help="Streams of clients that watch, at a time.")
+    ] = Limits.streams,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM, with a Ray of its own."""
     settings = Settings(
@@ -136,7 +142,8 @@ def serve(
         address,
         metrics_address,
         store=_without_secret(context, store),
-        limits=Limits(max_runs_per_user, max_cpus_per_user),
+        limits=Limits(max_calls, max_streams),
+        user_limits=UserLimits(max_runs_per_user, max_cpus_per_user),
         preemption=preemption,
     )
     asyncio.run(_serve(settings))
@@ -201,8 +208,7 @@ def run(
     wishes = _wishes(labels, priority, request_id)
     if address is not None or _reachable(DEFAULT_ADDRESS):
         with Client(_checked(address)) as client:
-            submitted = client.submit(content, **wishes)
-            _watch(client, submitted.id, json)
+            _watch(client.submit(content, **wishes), json)
         return
     # The service checks for itself, but starting one takes seconds.
     check_against_data(parsed, workers_limit(usable_cores()))
@@ -241,14 +247,14 @@ def _run_to_end(client: Client, content: dict[str, Any], **wishes: Any) -> run_p
     """Submit and follow a run that nobody else looks after: Ctrl-C cancels it."""
     submitted = client.submit(content, **wishes)
     try:
-        follow(client.watch(submitted.id))
+        follow(submitted.watch())
     except KeyboardInterrupt:
         _say("cancelling the run")
         with contextlib.suppress(ClientError):
-            client.cancel(submitted.id)
-            _say(f"{submitted.id} is {state_name(_wait(client, submitted.id).state)}")
+            submitted.cancel()
+            _say(f"{submitted.id} is {state_name(submitted.wait().state)}")
         raise
-    return client.get(submitted.id)
+    return submitted.refresh()
 
 
 @app.command()
@@ -268,7 +274,7 @@ def submit(
     with Client(_checked(address)) as client:
         submitted = client.submit(content, **_wishes(labels, priority, request_id))
     if json:
-        print_json(document(submitted))
+        print_json(document(submitted.info))
     else:
         print(submitted.id)
         _say(f"follow it with: sumgrad watch {submitted.id}")
@@ -278,16 +284,16 @@ def submit(
 def watch(run_id: RunId, json: Json = False, address: Address = None) -> None:
     """Follow a run to its end. Ctrl-C leaves the run going."""
     with Client(_checked(address)) as client:
-        _watch(client, run_id, json)
+        _watch(client.run(run_id), json)
 
 
-def _watch(client: Client, run_id: str, json: bool) -> None:
+def _watch(watched: RunHandle, json: bool) -> None:
     try:
-        follow(client.watch(run_id))
+        follow(watched.watch())
     except KeyboardInterrupt:
-        _say(f"the run goes on; come back with: sumgrad watch {run_id}")
+        _say(f"the run goes on; come back with: sumgrad watch {watched.id}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    _finish(client.get(run_id), json)
+    _finish(watched.refresh(), json)
 
 
 def _finish(ended: run_pb2.Run, json: bool) -> None:
@@ -388,7 +394,7 @@ def cancel(run_id: RunId, json: Json = False, address: Address = None) -> None:
     """Stop a run, and wait until it has stopped."""
     with Client(_checked(address)) as client:
         client.cancel(run_id)
-        ended = _wait(client, run_id)
+        ended = client.wait(run_id)
     _show(ended, json)
 
 
@@ -453,7 +459,7 @@ def pause(run_id: RunId, json: Json = False, address: Address = None) -> None:
     """Have a run take a snapshot and stop there, and wait until it has."""
     with Client(_checked(address)) as client:
         client.pause(run_id)
-        found = _wait(client, run_id, history.RESTING)
+        found = client.wait(run_id, states=history.RESTING)
     _show(found, json)
 
 
@@ -476,17 +482,6 @@ def scale(
     with Client(_checked(address)) as client:
         found = client.scale(run_id, workers)
     _show(found, json)
-
-
-def _wait(
-    client: Client, run_id: str, states: Collection[run_pb2.RunState] = history.ENDED
-) -> run_pb2.Run:
-    """The run when it is in one of the states, or has ended."""
-    for response in in_background(client.watch(run_id)):
-        state = response.snapshot.run.state or response.event.state_change.state
-        if state in states:
-            break
-    return client.get(run_id)
 
 
 def _show(run: run_pb2.Run, json: bool) -> None:

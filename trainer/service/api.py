@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict
 from typing import NoReturn
 
 import grpc
@@ -11,26 +13,33 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trainer.service import queue
-from trainer.service.requests import InvalidRequestError
-from trainer.service.run_filter import parse_cursor, parse_filter
-from trainer.service.run_manager import (
+from trainer.service.admission import TooManyCallsError
+from trainer.service.points import parse_points_request
+from trainer.service.requests import InvalidRequestError, check_heartbeat
+from trainer.service.run_errors import (
+    CursorExpiredError,
     NotPausedError,
     NotTheRunnerError,
     RunElsewhereError,
     RunEndedError,
     RunFilesError,
-    RunManager,
     RunNotFoundError,
+    ServiceStoppingError,
     WorkersError,
 )
+from trainer.service.run_filter import parse_cursor, parse_filter
+from trainer.service.run_manager import RunManager
 from trainer.service.store import RequestConflictError, RunNotEndedError, StoredRun
 from trainer.service.store_errors import StoreUnavailableError
+from trainer.service.watching import Heartbeat
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
 SHOWN_VIOLATIONS = 100
+LISTED_VIOLATIONS = 1000
+"""In the details of a refusal, which travel as headers, and in an answer."""
 
 CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -43,13 +52,18 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     RunFilesError: grpc.StatusCode.FAILED_PRECONDITION,
     NotPausedError: grpc.StatusCode.FAILED_PRECONDITION,
     WorkersError: grpc.StatusCode.INVALID_ARGUMENT,
+    CursorExpiredError: grpc.StatusCode.OUT_OF_RANGE,
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
+    ServiceStoppingError: grpc.StatusCode.UNAVAILABLE,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """What each error of the domain is called in gRPC."""
 
 DOMAIN_ERRORS = tuple(CODES)
 DOMAIN = "sumgrad"
+METADATA = {"run": "run_id", "field": "field", "after_sequence": "after_sequence"}
+"""Of an ErrorInfo, by the attributes of errors that have them."""
 
 
 class TrainerService(service_pb2_grpc.TrainerServiceServicer):
@@ -138,15 +152,12 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     async def WatchRun(  # noqa: N802
         self, request: service_pb2.WatchRunRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[service_pb2.WatchRunResponse]:
+        after = request.after_sequence if request.HasField("after_sequence") else None
         try:
-            async for item in self._manager.watch(request.id):
-                if isinstance(item, StoredRun):
-                    snapshot = service_pb2.Snapshot(run=item.run, sequence=item.sequence)
-                    yield service_pb2.WatchRunResponse(snapshot=snapshot)
-                elif isinstance(item, run_pb2.QueueStatus):
-                    yield service_pb2.WatchRunResponse(queue_status=item)
-                else:
-                    yield service_pb2.WatchRunResponse(event=item)
+            heartbeat = check_heartbeat(request.heartbeat_seconds)
+            async with aclosing(self._manager.watch(request.id, after, heartbeat)) as items:
+                async for item in items:
+                    yield _watched(item)
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
 
@@ -158,6 +169,28 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
         return service_pb2.ListEventsResponse(events=events)
+
+    async def ListPoints(  # noqa: N802
+        self, request: service_pb2.ListPointsRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.ListPointsResponse:
+        try:
+            series, most = parse_points_request(request)
+            curves = await self._manager.curves(request.id, series, most)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+        return service_pb2.ListPointsResponse(curves=curves)
+
+    async def ValidateSpec(  # noqa: N802
+        self, request: service_pb2.ValidateSpecRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.ValidateSpecResponse:
+        try:
+            return service_pb2.ValidateSpecResponse(plan=await self._manager.plan(request.spec))
+        except InvalidSpecError as error:
+            shown = error.violations[:LISTED_VIOLATIONS]
+            found = [service_pb2.FieldViolation(**asdict(violation)) for violation in shown]
+            return service_pb2.ValidateSpecResponse(violations=found)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
 
 
 class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
@@ -192,6 +225,21 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
             await refuse(context, error)
 
 
+def _watched(
+    item: StoredRun | run_pb2.Event | run_pb2.QueueStatus | Heartbeat,
+) -> service_pb2.WatchRunResponse:
+    match item:
+        case StoredRun():
+            snapshot = service_pb2.Snapshot(run=item.run, sequence=item.sequence)
+            return service_pb2.WatchRunResponse(snapshot=snapshot)
+        case Heartbeat(sequence):
+            return service_pb2.WatchRunResponse(heartbeat=service_pb2.Heartbeat(sequence=sequence))
+        case run_pb2.QueueStatus():
+            return service_pb2.WatchRunResponse(queue_status=item)
+        case _:
+            return service_pb2.WatchRunResponse(event=item)
+
+
 async def refuse(context: grpc.aio.ServicerContext, error: Exception) -> NoReturn:
     """End the call with the error's code and details."""
     await context.abort_with_status(rpc_status.to_status(status_of(error)))
@@ -201,10 +249,10 @@ async def refuse(context: grpc.aio.ServicerContext, error: Exception) -> NoRetur
 def status_of(error: Exception) -> status_pb2.Status:
     """An error of the domain as gRPC tells it: an ErrorInfo, and field violations if it has any."""
     status = status_pb2.Status(code=CODES[type(error)].value[0], message=str(error))
-    info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=_reason(error))
-    for key, attribute in (("run", "run_id"), ("field", "field")):
+    info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=reason(type(error)))
+    for key, attribute in METADATA.items():
         if hasattr(error, attribute):
-            info.metadata[key] = getattr(error, attribute)
+            info.metadata[key] = str(getattr(error, attribute))
     if isinstance(error, InvalidSpecError):
         more = len(error.violations) - 1
         status.message = str(error.violations[0]) + (f" (and {more} more)" if more else "")
@@ -213,9 +261,9 @@ def status_of(error: Exception) -> status_pb2.Status:
     return status
 
 
-def _reason(error: Exception) -> str:
+def reason(kind: type[Exception]) -> str:
     """``RunNotFoundError`` as ``RUN_NOT_FOUND``."""
-    name = type(error).__name__.removesuffix("Error")
+    name = kind.__name__.removesuffix("Error")
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 

@@ -6,14 +6,14 @@ import heapq
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from trainer.service.queue import NO_LIMITS, Limits, Running, Tally, Waiting
+from trainer.service.queue import NO_LIMITS, Running, Tally, UserLimits, Waiting
 
 LONGEST = 100
 """So many runs from the front of the queue are looked at."""
 
 
 def starts(
-    order: Iterable[Waiting], running: Sequence[Running], cores: int, limits: Limits = NO_LIMITS
+    order: Iterable[Waiting], running: Sequence[Running], cores: int, limits: UserLimits = NO_LIMITS
 ) -> dict[str, float]:
     """Seconds from now until waiting runs start, by their ids; without those that nobody knows.
 
@@ -42,7 +42,9 @@ def starts(
         tally.remove(over)
 
 
-def _start(waiting: Iterable[Waiting], tally: Tally, free: int, limits: Limits) -> list[Waiting]:
+def _start(
+    waiting: Iterable[Waiting], tally: Tally, free: int, limits: UserLimits
+) -> list[Waiting]:
     """What starts at one moment; the tally then counts it."""
     started = []
     for run in waiting:

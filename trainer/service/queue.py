@@ -42,14 +42,14 @@ def run_cpus(workers: int, cores: int) -> int:
 
 
 @dataclass(frozen=True)
-class Limits:
+class UserLimits:
     """What one user may have at once; None is no limit."""
 
     runs: int | None = None
     cpus: int | None = None
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = UserLimits()
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def decide(
     waiting: Iterable[Waiting],
     running: Sequence[Running],
     cores: int,
-    limits: Limits = NO_LIMITS,
+    limits: UserLimits = NO_LIMITS,
     usage: Mapping[str, float] | None = None,
     preemption: bool = True,
 ) -> Decision:
@@ -231,7 +231,7 @@ class Tally:
         self._runs[run.owner] -= 1
         self._cpus[run.owner] -= run.cpus
 
-    def reason(self, run: Waiting, limits: Limits) -> str:
+    def reason(self, run: Waiting, limits: UserLimits) -> str:
         """Which limit the run's user is at; empty if the run is within all of them."""
         who = run.owner or "its user"
         runs, cpus = self._runs[run.owner], self._cpus[run.owner]

@@ -8,6 +8,9 @@ LONGEST_REQUEST_ID = 128
 MOST_LABELS = 64
 LONGEST_LABEL_KEY = 64
 LONGEST_LABEL_VALUE = 256
+HEARTBEAT_SECONDS = 15.0
+SHORTEST_HEARTBEAT = 0.1
+LONGEST_HEARTBEAT = 60.0
 
 
 class InvalidRequestError(ValueError):
@@ -49,3 +52,15 @@ def check_text(field: str, text: str) -> None:
     """Raises InvalidRequestError."""
     if not text.isprintable():
         raise InvalidRequestError(field, "must not have control characters")
+
+
+def check_heartbeat(seconds: float) -> float:
+    """The seconds between heartbeats, or the default for 0. Raises InvalidRequestError."""
+    if seconds == 0:
+        return HEARTBEAT_SECONDS
+    if not SHORTEST_HEARTBEAT <= seconds <= LONGEST_HEARTBEAT:
+        raise InvalidRequestError(
+            "heartbeat_seconds",
+            f"must be from {SHORTEST_HEARTBEAT} to {LONGEST_HEARTBEAT:.0f}, got {seconds}",
+        )
+    return seconds

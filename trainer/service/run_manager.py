@@ -8,8 +8,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,16 +19,30 @@ from trainer.service import history, queue
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
-from trainer.service.queue import NO_LIMITS, Limits
+from trainer.service.points import Points
+from trainer.service.queue import NO_LIMITS, UserLimits
 from trainer.service.requests import check_labels, check_request_id
+from trainer.service.run_errors import (
+    NotPausedError,
+    NotTheRunnerError,
+    RunElsewhereError,
+    RunEndedError,
+    RunFilesError,
+    RunNotFoundError,
+    WorkersError,
+)
 from trainer.service.run_filter import Cursor, RunFilter
-from trainer.service.run_queue import RunQueue, worth_telling
+from trainer.service.run_queue import RunQueue
 from trainer.service.store import RunNotEndedError, Store, StoredRun
 from trainer.service.store_errors import StoreError
+from trainer.service.store_threads import StoreThreads
+from trainer.service.watching import EVENTS_AT_ONCE, LOOK_UP_SECONDS, Heartbeat, Watching
 from trainer.spec.parse import check_against_data, describe_data, parse
+from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError, Violation
 from trainer.spec.wire import to_document, to_message
-from trainer.v1 import run_pb2, runner_pb2
+from trainer.study.describe import describe
+from trainer.v1 import run_pb2, runner_pb2, service_pb2
 
 SILENCE_SECONDS = 2.0
 """A runner reports twice a second; one that is silent for longer is asked after."""
@@ -43,9 +56,6 @@ CANCEL_SECONDS = 10.0
 FRUITLESS_ATTEMPTS = 5
 """A run whose attempts break off so often in a row without getting further has failed."""
 
-EVENTS_AT_ONCE = 500
-LOOK_UP_SECONDS = 1.0
-
 DECIDING_SHARE = 0.1
 """At most this share of the time goes into deciding what starts, however long the queue is."""
 
@@ -54,47 +64,8 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class RunError(Exception):
-    """Something cannot be done to a run."""
-
-    def __init__(self, run_id: str, message: str) -> None:
-        super().__init__(message)
-        self.run_id = run_id
-
-
-class RunNotFoundError(RunError):
-    """There is no run of this id."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(run_id, f"there is no run {run_id!r}; `sumgrad list` shows all")
-
-
-class RunEndedError(RunError):
-    """The run has ended, so this cannot be done to it any more."""
-
-
-class NotPausedError(RunError):
-    """Only a paused run can be resumed."""
-
-
-class WorkersError(RunError):
-    """A run cannot have this many workers."""
-
-
-class RunElsewhereError(RunError):
-    """Another service looks after the run."""
-
-
-class RunFilesError(RunError):
-    """A run's folder cannot be deleted."""
-
-
-class NotTheRunnerError(RunError):
-    """The caller is not the runner of the run's current attempt."""
-
-
 class RunManager:
-    """All runs of one service. Lives on one event loop; the store works in a thread of its own."""
+    """All runs of one service. Lives on one event loop; the store works in threads of its own."""
 
     def __init__(
         self,
@@ -103,7 +74,7 @@ class RunManager:
         instance: Instance,
         metrics: Metrics,
         cores: int,
-        limits: Limits = NO_LIMITS,
+        limits: UserLimits = NO_LIMITS,
         preemption: bool = True,
     ) -> None:
         self._store = store
@@ -115,15 +86,15 @@ class RunManager:
         # Whether runs may have changed that the queue was not told of.
         self._queue_is_stale = False
         self._deciding = 0.0
-        self._database = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._changed = asyncio.Condition()
+        self._threads = StoreThreads()
+        self._read = self._threads.read
+        self.watching = Watching(store, self._threads, self._queue)
         self._wake = asyncio.Event()
-        # When each active run's runner last called, when each cancellation was asked for, which
-        # runs are to pause, and the last sequence number of each run that changed here.
+        # When each active run's runner last called, when each cancellation was asked for, and
+        # which runs are to pause.
         self._heard: dict[str, float] = {}
         self._cancelling: dict[str, float] = {}
         self._pausing: set[str] = set()
-        self._sequences: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
 
@@ -146,7 +117,7 @@ class RunManager:
         except StoreError as error:
             _LOG.error("what the next service has to close is left open: %s", error)
         finally:
-            self._database.shutdown()
+            self._threads.close()
 
     # What clients ask for.
 
@@ -176,12 +147,10 @@ class RunManager:
             priority=priority,
         )
         # Before the data is looked at, which may have changed since the first time.
-        known = await self._call(self._store.requested, run)
+        known = await self._read(self._store.requested, run)
         if known is not None:
             return known.run
-        limit = queue.workers_limit(self._cores)
-        await asyncio.to_thread(check_against_data, spec, limit)
-        self._check_limits(spec.workers.count)
+        await self._check(spec)
         events = [_state(run_pb2.RUN_STATE_QUEUED)]
         if spec.workers.count > self._cores:
             warning = (
@@ -193,6 +162,29 @@ class RunManager:
         if stored.run.id == run.id:
             await self._announce(stored)
         return stored.run
+
+    async def plan(self, message: run_pb2.RunSpec) -> service_pb2.Plan:
+        """How much a run of this specification would do.
+
+        Raises:
+            InvalidSpecError: ``submit`` would raise the same.
+        """
+        spec = parse(to_document(message))
+        await self._check(spec)
+        found = await asyncio.to_thread(describe, spec)
+        return service_pb2.Plan(
+            parameters=found.parameters,
+            steps=found.steps or 0,
+            steps_per_epoch=found.steps_per_epoch or 0,
+            batch_size=found.batch_size,
+            shards=found.shards,
+            workers=found.workers,
+        )
+
+    async def _check(self, spec: RunSpec) -> None:
+        """Raises InvalidSpecError with what only shows beside the data and the cores here."""
+        await asyncio.to_thread(check_against_data, spec, queue.workers_limit(self._cores))
+        self._check_limits(spec.workers.count)
 
     def _check_limits(self, workers: int) -> None:
         """Refuse a run that would never start. Raises InvalidSpecError."""
@@ -210,21 +202,12 @@ class RunManager:
 
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
-        return self._with_queue(await self._stored(run_id)).run
-
-    def _with_queue(self, stored: StoredRun) -> StoredRun:
-        """The run, with where it stands if it waits here."""
-        status = None
-        if stored.run.state == run_pb2.RUN_STATE_QUEUED:
-            status = self._queue.status(stored.run.id)
-        if status is not None:
-            stored.run.queue.CopyFrom(status)
-        return stored
+        return self._queue.placed(await self._stored(run_id)).run
 
     async def page(self, after: Cursor | None, limit: int, wanted: RunFilter) -> list[StoredRun]:
         """Runs by the time of their creation; see Store.page."""
-        page = await self._call(self._store.page, after, limit, wanted)
-        return [self._with_queue(stored) for stored in page]
+        page = await self._read(self._store.page, after, limit, wanted)
+        return [self._queue.placed(stored) for stored in page]
 
     async def delete(self, run_id: str) -> None:
         """Forget a run that has ended, and delete its folder.
@@ -246,7 +229,7 @@ class RunManager:
             ) from None
         if not await self._call(self._store.delete, run_id):
             raise RunNotFoundError(run_id)
-        self._sequences.pop(run_id, None)
+        self.watching.announce(run_id, 0)
 
     async def cancel(self, run_id: str) -> run_pb2.Run:
         """Stop a run; a running one ends when its runner has stopped it.
@@ -327,33 +310,11 @@ class RunManager:
             )
         return stored.run
 
-    async def watch(
-        self, run_id: str
-    ) -> AsyncIterator[StoredRun | run_pb2.Event | run_pb2.QueueStatus]:
-        """The run as it is, then every later event in order, until the run has ended.
-
-        While the run waits, its place comes in between whenever it is another one.
-
-        Raises:
-            RunNotFoundError
-        """
-        stored = await self._stored(run_id)
-        yield self._with_queue(stored)
-        sequence, over = stored.sequence, history.ended(stored.run)
-        told = stored.run.queue if stored.run.HasField("queue") else None
-        while not over:
-            events = await self._call(self._store.events, run_id, sequence, EVENTS_AT_ONCE)
-            for event in events:
-                yield event
-                sequence = event.sequence
-                over = event.state_change.state in history.ENDED
-            if not events:
-                await self._wait_for_event(run_id, sequence)
-                await self._stored(run_id)  # it may have been deleted
-                place = self._queue.status(run_id)
-                if place is not None and worth_telling(told, place):
-                    yield place
-                told = place
+    def watch(
+        self, run_id: str, after: int | None, heartbeat: float
+    ) -> AsyncGenerator[StoredRun | run_pb2.Event | run_pb2.QueueStatus | Heartbeat, None]:
+        """What happens to a run; see Watching.watch."""
+        return self.watching.watch(run_id, after, heartbeat)
 
     async def events(self, run_id: str, after: int) -> list[run_pb2.Event]:
         """The first events after this sequence number, of those that there are.
@@ -364,13 +325,22 @@ class RunManager:
         stored = await self._stored(run_id)
         if after >= stored.sequence:
             return []
-        return await self._call(self._store.events, run_id, after, EVENTS_AT_ONCE)
+        return await self._read(self._store.events, run_id, after, EVENTS_AT_ONCE)
 
-    async def _wait_for_event(self, run_id: str, after: int) -> None:
-        """Wait until there may be a later event; a run of another service is looked up again."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_UP_SECONDS), self._changed:
-                await self._changed.wait_for(lambda: self._sequences.get(run_id, 0) > after)
+    async def curves(
+        self, run_id: str, series: Sequence[service_pb2.Series], most: int
+    ) -> list[service_pb2.Curve]:
+        """The curves of a run that have points, each thinned out to at most so many.
+
+        Raises:
+            RunNotFoundError
+        """
+        points, after = Points(), 0
+        while events := await self.events(run_id, after):
+            points.add(events)
+            after = events[-1].sequence
+        found = await asyncio.to_thread(lambda: [points.curve(s, most) for s in series])
+        return [curve for curve in found if curve.total]
 
     # What runners report.
 
@@ -424,7 +394,7 @@ class RunManager:
         return _from_report(report)
 
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
-        stored = await self._call(self._store.get, run_id)
+        stored = await self._read(self._store.get, run_id)
         if (
             stored is None
             or stored.run.attempt != attempt
@@ -533,7 +503,7 @@ class RunManager:
 
     async def _reconcile(self) -> None:
         """Take over the runs whose services are gone."""
-        runs = await self._call(self._store.open_runs)
+        runs = await self._read(self._store.open_runs)
         for service in {stored.service for stored in runs}:
             if await self._call(self._instance.is_gone, service):
                 theirs = [stored for stored in runs if stored.service == service]
@@ -568,7 +538,7 @@ class RunManager:
     async def _mine(
         self, states: Collection[run_pb2.RunState] = history.OPEN, limit: int | None = None
     ) -> list[StoredRun]:
-        return await self._call(self._store.open_runs, self._instance.name, states, limit)
+        return await self._read(self._store.open_runs, self._instance.name, states, limit)
 
     # Events.
 
@@ -594,20 +564,17 @@ class RunManager:
             self._pausing.discard(run.id)
             self._wake.set()
         self._metrics.run(run)
-        async with self._changed:
-            self._sequences[run.id] = stored.sequence
-            self._changed.notify_all()
+        self.watching.announce(run.id, stored.sequence)
 
     async def _stored(self, run_id: str) -> StoredRun:
-        stored = await self._call(self._store.get, run_id)
+        stored = await self._read(self._store.get, run_id)
         if stored is None:
             raise RunNotFoundError(run_id)
         return stored
 
     async def _call(self, method: Callable[..., T], *arguments: object) -> T:
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._database, method, *arguments)
+            return await self._threads.write(method, *arguments)
         except StoreError:
             self._queue_is_stale = True  # it may have been stored all the same
             raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trainer.service import forecast, history, queue
-from trainer.service.queue import NO_LIMITS, Decision, Limits, Running, Waiting
+from trainer.service.queue import NO_LIMITS, Decision, Running, UserLimits, Waiting
 from trainer.service.store import StoredRun
 from trainer.service.usage import Usage
 from trainer.v1 import run_pb2
@@ -62,7 +62,7 @@ class RunQueue:
     def __init__(
         self,
         cores: Callable[[], int],
-        limits: Limits = NO_LIMITS,
+        limits: UserLimits = NO_LIMITS,
         preemption: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -139,6 +139,13 @@ class RunQueue:
         if self._view.stale and self._clock() - self._view.at > VIEW_SECONDS:
             self.decide([run_id for run_id, e in self._entries.items() if e.told is not None])
         return self._view.statuses.get(run_id)
+
+    def placed(self, stored: StoredRun) -> StoredRun:
+        """The run, with where it stands if it waits here."""
+        waits = stored.run.state == run_pb2.RUN_STATE_QUEUED
+        if waits and (status := self.status(stored.run.id)) is not None:
+            stored.run.queue.CopyFrom(status)
+        return stored
 
     def cpus_of(self, owner: str, besides: str) -> int:
         """The CPUs that a user's runs hold, without one of them."""

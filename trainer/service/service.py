@@ -11,7 +11,8 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from trainer.metrics import Metrics
-from trainer.service.api import RunnerService, TrainerService
+from trainer.service.admission import Admission
+from trainer.service.api import RunnerService, TrainerService, refuse
 from trainer.service.file_locks import FileLocks
 from trainer.service.instance import Instance
 from trainer.service.interceptor import RequestCounter
@@ -20,6 +21,7 @@ from trainer.service.locks import Locks
 from trainer.service.postgres_locks import PostgresLocks
 from trainer.service.run_manager import RunManager
 from trainer.service.settings import (
+    Limits,
     Settings,
     SettingsError,
     host_and_port,
@@ -31,14 +33,6 @@ from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grp
 
 STOP_SECONDS = 2.0
 """Open calls have this long to end when the service stops."""
-
-MAX_MESSAGE_BYTES = 4 * 2**20
-
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # Two services on one port would split the calls between them.
-    ("grpc.so_reuseport", 0),
-]
 
 
 class Service:
@@ -82,10 +76,15 @@ class Service:
             self._instance,
             metrics,
             cores,
-            self._settings.limits,
+            self._settings.user_limits,
             self._settings.preemption,
         )
-        self._server = grpc.aio.server(interceptors=[RequestCounter(metrics)], options=_OPTIONS)
+        limits = self._settings.limits
+        name = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
+        self._server = grpc.aio.server(
+            interceptors=[RequestCounter(metrics), Admission(name, limits, refuse)],
+            options=_options(limits),
+        )
         service_pb2_grpc.add_TrainerServiceServicer_to_server(
             TrainerService(self._manager), self._server
         )
@@ -158,11 +157,26 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         await self._health.enter_graceful_shutdown()
-        await self._manager.close()
+        self._manager.watching.stop()
         await self._server.stop(STOP_SECONDS)
+        await self._manager.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
         await self._launcher.close()
         self._store.close()
         self._instance.close()
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.keepalive_time_ms", limits.keepalive_seconds * 1000),
+        ("grpc.keepalive_timeout_ms", limits.keepalive_timeout_seconds * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", limits.shortest_ping_seconds * 1000),
+        ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
+        ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
+        # Two services on one port would split the calls between them.
+        ("grpc.so_reuseport", 0),
+    ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from trainer.service.queue import NO_LIMITS, Limits
+from trainer.service.queue import NO_LIMITS, UserLimits
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
 DEFAULT_METRICS_ADDRESS = "127.0.0.1:7434"
@@ -62,6 +62,38 @@ def require_loopback(address: str) -> None:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What all clients together, and each connection, may take of the service.
+
+    Attributes:
+        calls: under way at a time; what comes beyond is refused at once.
+        streams: the same, of those that watch.
+        message_bytes: of a request.
+        keepalive_seconds: after which a silent connection is asked whether it is still there.
+        keepalive_timeout_seconds: after which one that does not answer is closed.
+        shortest_ping_seconds: between questions of that kind from a client; who asks more often is
+            disconnected.
+        handshake_seconds: within which a new connection has to speak HTTP/2.
+        idle_seconds: after which a connection without a call is closed.
+    """
+
+    calls: int = 100
+    streams: int = 1000
+    message_bytes: int = 4 * 2**20
+    keepalive_seconds: int = 30
+    keepalive_timeout_seconds: int = 10
+    shortest_ping_seconds: int = 10
+    handshake_seconds: int = 20
+    idle_seconds: int = 3600
+
+    def __post_init__(self) -> None:
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if value < 1:
+                raise SettingsError(f"the limit {field_.name} must be ≥ 1, got {value}")
+
+
+@dataclass(frozen=True)
 class Settings:
     """A port of 0 takes a free one.
 
@@ -78,7 +110,8 @@ class Settings:
     metrics_address: str | None = DEFAULT_METRICS_ADDRESS
     temporary: bool = False
     store: str | None = field(default=None, repr=False)
-    limits: Limits = NO_LIMITS
+    limits: Limits = field(default_factory=Limits)
+    user_limits: UserLimits = NO_LIMITS
     preemption: bool = True
 
     @property

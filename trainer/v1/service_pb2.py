@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trainer.v1 import run_pb2 as trainer_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trainer/v1/service.proto\x12\ntrainer.v1\x1a\x14trainer/v1/run.proto\"\xc4\x01\n\x10SubmitRunRequest\x12!\n\x04spec\x18\x01 \x01(\x0b\x32\x13.trainer.v1.RunSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x38\n\x06labels\x18\x03 \x03(\x0b\x32(.trainer.v1.SubmitRunRequest.LabelsEntry\x12\x10\n\x08priority\x18\x04 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"1\n\x11SubmitRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\xe6\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12$\n\x06states\x18\x03 \x03(\x0e\x32\x14.trainer.v1.RunState\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\'.trainer.v1.ListRunsRequest.LabelsEntry\x12\x10\n\x08order_by\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.trainer.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1d\n\x0fPauseRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"0\n\x10PauseRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1e\n\x10ResumeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\".\n\x0fScaleRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07workers\x18\x02 \x01(\x05\"0\n\x10ScaleRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1e\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\x1d\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x99\x01\n\x10WatchRunResponse\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.trainer.v1.SnapshotH\x00\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x11.trainer.v1.EventH\x00\x12/\n\x0cqueue_status\x18\n \x01(\x0b\x32\x17.trainer.v1.QueueStatusH\x00\x42\x06\n\x04kind\":\n\x08Snapshot\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\x12\x10\n\x08sequence\x18\x02 \x01(\x04\".\n\x11ListEventsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"7\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.trainer.v1.Event2\xe4\x05\n\x0eTrainerService\x12H\n\tSubmitRun\x12\x1c.trainer.v1.SubmitRunRequest\x1a\x1d.trainer.v1.SubmitRunResponse\x12?\n\x06GetRun\x12\x19.trainer.v1.GetRunRequest\x1a\x1a.trainer.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.trainer.v1.ListRunsRequest\x1a\x1c.trainer.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.trainer.v1.CancelRunRequest\x1a\x1d.trainer.v1.CancelRunResponse\x12\x45\n\x08PauseRun\x12\x1b.trainer.v1.PauseRunRequest\x1a\x1c.trainer.v1.PauseRunResponse\x12H\n\tResumeRun\x12\x1c.trainer.v1.ResumeRunRequest\x1a\x1d.trainer.v1.ResumeRunResponse\x12\x45\n\x08ScaleRun\x12\x1b.trainer.v1.ScaleRunRequest\x1a\x1c.trainer.v1.ScaleRunResponse\x12H\n\tDeleteRun\x12\x1c.trainer.v1.DeleteRunRequest\x1a\x1d.trainer.v1.DeleteRunResponse\x12G\n\x08WatchRun\x12\x1b.trainer.v1.WatchRunRequest\x1a\x1c.trainer.v1.WatchRunResponse0\x01\x12K\n\nListEvents\x12\x1d.trainer.v1.ListEventsRequest\x1a\x1e.trainer.v1.ListEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trainer/v1/service.proto\x12\ntrainer.v1\x1a\x14trainer/v1/run.proto\"\xc4\x01\n\x10SubmitRunRequest\x12!\n\x04spec\x18\x01 \x01(\x0b\x32\x13.trainer.v1.RunSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x38\n\x06labels\x18\x03 \x03(\x0b\x32(.trainer.v1.SubmitRunRequest.LabelsEntry\x12\x10\n\x08priority\x18\x04 \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"1\n\x11SubmitRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x0eGetRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\xe6\x01\n\x0fListRunsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12$\n\x06states\x18\x03 \x03(\x0e\x32\x14.trainer.v1.RunState\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x37\n\x06labels\x18\x05 \x03(\x0b\x32\'.trainer.v1.ListRunsRequest.LabelsEntry\x12\x10\n\x08order_by\x18\x06 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"J\n\x10ListRunsResponse\x12\x1d\n\x04runs\x18\x01 \x03(\x0b\x32\x0f.trainer.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10\x43\x61ncelRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1d\n\x0fPauseRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"0\n\x10PauseRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1e\n\x10ResumeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"1\n\x11ResumeRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\".\n\x0fScaleRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07workers\x18\x02 \x01(\x05\"0\n\x10ScaleRunResponse\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\"\x1e\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"h\n\x0fWatchRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\x01\x42\x11\n\x0f_after_sequence\"\xc5\x01\n\x10WatchRunResponse\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.trainer.v1.SnapshotH\x00\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x11.trainer.v1.EventH\x00\x12/\n\x0cqueue_status\x18\n \x01(\x0b\x32\x17.trainer.v1.QueueStatusH\x00\x12*\n\theartbeat\x18\x03 \x01(\x0b\x32\x15.trainer.v1.HeartbeatH\x00\x42\x06\n\x04kind\"\x1d\n\tHeartbeat\x12\x10\n\x08sequence\x18\x01 \x01(\x04\":\n\x08Snapshot\x12\x1c\n\x03run\x18\x01 \x01(\x0b\x32\x0f.trainer.v1.Run\x12\x10\n\x08sequence\x18\x02 \x01(\x04\".\n\x11ListEventsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"7\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.trainer.v1.Event\"W\n\x11ListPointsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06series\x18\x02 \x03(\x0e\x32\x12.trainer.v1.Series\x12\x12\n\nmax_points\x18\x03 \x01(\x05\"7\n\x12ListPointsResponse\x12!\n\x06\x63urves\x18\x01 \x03(\x0b\x32\x11.trainer.v1.Curve\"Y\n\x05\x43urve\x12\"\n\x06series\x18\x01 \x01(\x0e\x32\x12.trainer.v1.Series\x12\r\n\x05steps\x18\x02 \x03(\x04\x12\x0e\n\x06values\x18\x03 \x03(\x01\x12\r\n\x05total\x18\x04 \x01(\x04\"8\n\x13ValidateSpecRequest\x12!\n\x04spec\x18\x01 \x01(\x0b\x32\x13.trainer.v1.RunSpec\"f\n\x14ValidateSpecResponse\x12.\n\nviolations\x18\x01 \x03(\x0b\x32\x1a.trainer.v1.FieldViolation\x12\x1e\n\x04plan\x18\x02 \x01(\x0b\x32\x10.trainer.v1.Plan\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"w\n\x04Plan\x12\x12\n\nparameters\x18\x01 \x01(\x04\x12\r\n\x05steps\x18\x02 \x01(\x04\x12\x17\n\x0fsteps_per_epoch\x18\x03 \x01(\x04\x12\x12\n\nbatch_size\x18\x04 \x01(\x04\x12\x0e\n\x06shards\x18\x05 \x01(\x04\x12\x0f\n\x07workers\x18\x06 \x01(\x04*\x8f\x01\n\x06Series\x12\x16\n\x12SERIES_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSERIES_E_IN\x10\x01\x12\x14\n\x10SERIES_METRIC_IN\x10\x02\x12\x1d\n\x19SERIES_SAMPLES_PER_SECOND\x10\x03\x12\x10\n\x0cSERIES_E_OUT\x10\x04\x12\x15\n\x11SERIES_METRIC_OUT\x10\x05\x32\x84\x07\n\x0eTrainerService\x12H\n\tSubmitRun\x12\x1c.trainer.v1.SubmitRunRequest\x1a\x1d.trainer.v1.SubmitRunResponse\x12?\n\x06GetRun\x12\x19.trainer.v1.GetRunRequest\x1a\x1a.trainer.v1.GetRunResponse\x12\x45\n\x08ListRuns\x12\x1b.trainer.v1.ListRunsRequest\x1a\x1c.trainer.v1.ListRunsResponse\x12H\n\tCancelRun\x12\x1c.trainer.v1.CancelRunRequest\x1a\x1d.trainer.v1.CancelRunResponse\x12\x45\n\x08PauseRun\x12\x1b.trainer.v1.PauseRunRequest\x1a\x1c.trainer.v1.PauseRunResponse\x12H\n\tResumeRun\x12\x1c.trainer.v1.ResumeRunRequest\x1a\x1d.trainer.v1.ResumeRunResponse\x12\x45\n\x08ScaleRun\x12\x1b.trainer.v1.ScaleRunRequest\x1a\x1c.trainer.v1.ScaleRunResponse\x12H\n\tDeleteRun\x12\x1c.trainer.v1.DeleteRunRequest\x1a\x1d.trainer.v1.DeleteRunResponse\x12G\n\x08WatchRun\x12\x1b.trainer.v1.WatchRunRequest\x1a\x1c.trainer.v1.WatchRunResponse0\x01\x12K\n\nListEvents\x12\x1d.trainer.v1.ListEventsRequest\x1a\x1e.trainer.v1.ListEventsResponse\x12K\n\nListPoints\x12\x1d.trainer.v1.ListPointsRequest\x1a\x1e.trainer.v1.ListPointsResponse\x12Q\n\x0cValidateSpec\x12\x1f.trainer.v1.ValidateSpecRequest\x1a .trainer.v1.ValidateSpecResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITRUNREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LISTRUNSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTRUNSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_SERIES']._serialized_start=2173
+  _globals['_SERIES']._serialized_end=2316
   _globals['_SUBMITRUNREQUEST']._serialized_start=63
   _globals['_SUBMITRUNREQUEST']._serialized_end=259
   _globals['_SUBMITRUNREQUEST_LABELSENTRY']._serialized_start=214
@@ -73,15 +75,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETERUNRESPONSE']._serialized_start=1075
   _globals['_DELETERUNRESPONSE']._serialized_end=1094
   _globals['_WATCHRUNREQUEST']._serialized_start=1096
-  _globals['_WATCHRUNREQUEST']._serialized_end=1125
-  _globals['_WATCHRUNRESPONSE']._serialized_start=1128
-  _globals['_WATCHRUNRESPONSE']._serialized_end=1281
-  _globals['_SNAPSHOT']._serialized_start=1283
-  _globals['_SNAPSHOT']._serialized_end=1341
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1343
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1389
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1391
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1446
-  _globals['_TRAINERSERVICE']._serialized_start=1449
-  _globals['_TRAINERSERVICE']._serialized_end=2189
+  _globals['_WATCHRUNREQUEST']._serialized_end=1200
+  _globals['_WATCHRUNRESPONSE']._serialized_start=1203
+  _globals['_WATCHRUNRESPONSE']._serialized_end=1400
+  _globals['_HEARTBEAT']._serialized_start=1402
+  _globals['_HEARTBEAT']._serialized_end=1431
+  _globals['_SNAPSHOT']._serialized_start=1433
+  _globals['_SNAPSHOT']._serialized_end=1491
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1493
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1539
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1541
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1596
+  _globals['_LISTPOINTSREQUEST']._serialized_start=1598
+  _globals['_LISTPOINTSREQUEST']._serialized_end=1685
+  _globals['_LISTPOINTSRESPONSE']._serialized_start=1687
+  _globals['_LISTPOINTSRESPONSE']._serialized_end=1742
+  _globals['_CURVE']._serialized_start=1744
+  _globals['_CURVE']._serialized_end=1833
+  _globals['_VALIDATESPECREQUEST']._serialized_start=1835
+  _globals['_VALIDATESPECREQUEST']._serialized_end=1891
+  _globals['_VALIDATESPECRESPONSE']._serialized_start=1893
+  _globals['_VALIDATESPECRESPONSE']._serialized_end=1995
+  _globals['_FIELDVIOLATION']._serialized_start=1997
+  _globals['_FIELDVIOLATION']._serialized_end=2049
+  _globals['_PLAN']._serialized_start=2051
+  _globals['_PLAN']._serialized_end=2170
+  _globals['_TRAINERSERVICE']._serialized_start=2319
+  _globals['_TRAINERSERVICE']._serialized_end=3219
 # @@protoc_insertion_point(module_scope)

@@ -1,11 +1,27 @@
 from trainer.v1 import run_pb2 as _run_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Series(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SERIES_UNSPECIFIED: _ClassVar[Series]
+    SERIES_E_IN: _ClassVar[Series]
+    SERIES_METRIC_IN: _ClassVar[Series]
+    SERIES_SAMPLES_PER_SECOND: _ClassVar[Series]
+    SERIES_E_OUT: _ClassVar[Series]
+    SERIES_METRIC_OUT: _ClassVar[Series]
+SERIES_UNSPECIFIED: Series
+SERIES_E_IN: Series
+SERIES_METRIC_IN: Series
+SERIES_SAMPLES_PER_SECOND: Series
+SERIES_E_OUT: Series
+SERIES_METRIC_OUT: Series
 
 class SubmitRunRequest(_message.Message):
     __slots__ = ("spec", "request_id", "labels", "priority")
@@ -136,20 +152,32 @@ class DeleteRunResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class WatchRunRequest(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "after_sequence", "heartbeat_seconds")
     ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    after_sequence: int
+    heartbeat_seconds: float
+    def __init__(self, id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_seconds: _Optional[float] = ...) -> None: ...
 
 class WatchRunResponse(_message.Message):
-    __slots__ = ("snapshot", "event", "queue_status")
+    __slots__ = ("snapshot", "event", "queue_status", "heartbeat")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     QUEUE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     snapshot: Snapshot
     event: _run_pb2.Event
     queue_status: _run_pb2.QueueStatus
-    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., event: _Optional[_Union[_run_pb2.Event, _Mapping]] = ..., queue_status: _Optional[_Union[_run_pb2.QueueStatus, _Mapping]] = ...) -> None: ...
+    heartbeat: Heartbeat
+    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., event: _Optional[_Union[_run_pb2.Event, _Mapping]] = ..., queue_status: _Optional[_Union[_run_pb2.QueueStatus, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("run", "sequence")
@@ -172,3 +200,69 @@ class ListEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[_run_pb2.Event]
     def __init__(self, events: _Optional[_Iterable[_Union[_run_pb2.Event, _Mapping]]] = ...) -> None: ...
+
+class ListPointsRequest(_message.Message):
+    __slots__ = ("id", "series", "max_points")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    MAX_POINTS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    series: _containers.RepeatedScalarFieldContainer[Series]
+    max_points: int
+    def __init__(self, id: _Optional[str] = ..., series: _Optional[_Iterable[_Union[Series, str]]] = ..., max_points: _Optional[int] = ...) -> None: ...
+
+class ListPointsResponse(_message.Message):
+    __slots__ = ("curves",)
+    CURVES_FIELD_NUMBER: _ClassVar[int]
+    curves: _containers.RepeatedCompositeFieldContainer[Curve]
+    def __init__(self, curves: _Optional[_Iterable[_Union[Curve, _Mapping]]] = ...) -> None: ...
+
+class Curve(_message.Message):
+    __slots__ = ("series", "steps", "values", "total")
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    series: Series
+    steps: _containers.RepeatedScalarFieldContainer[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    total: int
+    def __init__(self, series: _Optional[_Union[Series, str]] = ..., steps: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ..., total: _Optional[int] = ...) -> None: ...
+
+class ValidateSpecRequest(_message.Message):
+    __slots__ = ("spec",)
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    spec: _run_pb2.RunSpec
+    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ...) -> None: ...
+
+class ValidateSpecResponse(_message.Message):
+    __slots__ = ("violations", "plan")
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    violations: _containers.RepeatedCompositeFieldContainer[FieldViolation]
+    plan: Plan
+    def __init__(self, violations: _Optional[_Iterable[_Union[FieldViolation, _Mapping]]] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ...) -> None: ...
+
+class FieldViolation(_message.Message):
+    __slots__ = ("field", "description")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    description: str
+    def __init__(self, field: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
+class Plan(_message.Message):
+    __slots__ = ("parameters", "steps", "steps_per_epoch", "batch_size", "shards", "workers")
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_PER_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    parameters: int
+    steps: int
+    steps_per_epoch: int
+    batch_size: int
+    shards: int
+    workers: int
+    def __init__(self, parameters: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., batch_size: _Optional[int] = ..., shards: _Optional[int] = ..., workers: _Optional[int] = ...) -> None: ...

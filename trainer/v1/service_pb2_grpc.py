@@ -86,6 +86,16 @@ class TrainerServiceStub:
                 request_serializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.ListPoints = channel.unary_unary(
+                '/trainer.v1.TrainerService/ListPoints',
+                request_serializer=trainer_dot_v1_dot_service__pb2.ListPointsRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.ListPointsResponse.FromString,
+                _registered_method=True)
+        self.ValidateSpec = channel.unary_unary(
+                '/trainer.v1.TrainerService/ValidateSpec',
+                request_serializer=trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -152,8 +162,9 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """A snapshot of the run, then every event after it, and where it stands while it waits; ends when
-        the run has ended.
+        """Every event of the run, in order, each once, and where it stands while it waits; ends when the
+        run has ended. When the service stops: UNAVAILABLE, whose ErrorInfo has the metadata
+        "after_sequence", with which the stream goes on at the next service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,6 +172,20 @@ class TrainerServiceServicer:
 
     def ListEvents(self, request, context):
         """What has happened to a run so far, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPoints(self, request, context):
+        """The curves of a run so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateSpec(self, request, context):
+        """What SubmitRun would say of a specification; nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +243,16 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.FromString,
                     response_serializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ListPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPoints,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.ListPointsRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.ListPointsResponse.SerializeToString,
+            ),
+            'ValidateSpec': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateSpec,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -492,6 +527,60 @@ class TrainerService:
             '/trainer.v1.TrainerService/ListEvents',
             trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
             trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/ListPoints',
+            trainer_dot_v1_dot_service__pb2.ListPointsRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.ListPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateSpec(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/ValidateSpec',
+            trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,76 +1,30 @@
-"""The Python client: submit runs, watch them, get their results.
-
-from trainer.client import Client
-
-with Client() as client:
-    run = client.submit("examples/digits.toml")
-    print(client.wait(run.id).result.accuracy)
-"""
+"""The client for programs that wait."""
 
 from __future__ import annotations
 
-import copy
-import json
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from queue import Empty
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
-from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 
+from trainer.client import connection, requests, retry
+from trainer.client.background import BackgroundStream
+from trainer.client.cursor import Cursor
+from trainer.client.deadline import Deadline
+from trainer.client.errors import ClientError, typed
+from trainer.client.requests import Curves, Spec, read_spec
+from trainer.client.run_handle import RunHandle
 from trainer.service import history
 from trainer.service.settings import DEFAULT_ADDRESS
-from trainer.spec.parse import parse
-from trainer.spec.toml import override, read_toml
-from trainer.spec.violations import InvalidSpecError, Violation
-from trainer.spec.wire import to_message
+from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
-CALL_SECONDS = 30.0
-REACHABLE_SECONDS = 1.0
-RETRY_SECONDS = (0.1, 0.3, 0.9)
-"""Waits before a submission that nobody answered is sent again."""
-
 T = TypeVar("T")
-
-
-class ClientError(RuntimeError):
-    """A call failed; the message is the service's."""
-
-
-class UnreachableError(ClientError):
-    """No service answers at the address."""
-
-
-class NotFoundError(ClientError):
-    """There is no such run."""
-
-
-class EndedError(ClientError):
-    """The run has ended, so this cannot be done to it any more."""
-
-
-class NotEndedError(ClientError):
-    """The run has not ended, so this cannot be done to it yet."""
-
-
-class RequestConflictError(ClientError):
-    """Something else was submitted with the same request id."""
-
-
-_ERRORS: dict[grpc.StatusCode, type[ClientError]] = {
-    grpc.StatusCode.UNAVAILABLE: UnreachableError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.FAILED_PRECONDITION: EndedError,
-    grpc.StatusCode.ALREADY_EXISTS: RequestConflictError,
-}
-_REASONS: dict[str, type[ClientError]] = {"RUN_NOT_ENDED": NotEndedError}
-"""Of what shares its code with something else."""
 
 
 class Client:
@@ -82,7 +36,7 @@ class Client:
 
     def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address)
+        self._channel = connection.channel(address)
         self._stub = service_pb2_grpc.TrainerServiceStub(self._channel)
 
     def reachable(self) -> bool:
@@ -90,14 +44,14 @@ class Client:
         health = health_pb2_grpc.HealthStub(self._channel)
         request = health_pb2.HealthCheckRequest(service="trainer.v1.TrainerService")
         try:
-            answer = health.Check(request, timeout=REACHABLE_SECONDS)
+            answer = health.Check(request, timeout=connection.REACHABLE_SECONDS)
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def submit(
         self,
-        spec: str | Path | dict[str, Any],
+        spec: Spec,
         *,
         workers: int | None = None,
         set: tuple[str, ...] = (),
@@ -105,7 +59,7 @@ class Client:
         request_id: str | None = None,
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
-    ) -> run_pb2.Run:
+    ) -> RunHandle:
         """Submit a run, once: where nobody answers, the same submission is sent again.
 
         Args:
@@ -122,23 +76,30 @@ class Client:
             InvalidSpecError: with every mistake that was found; nothing is launched.
             RequestConflictError: the request id was used for something else.
         """
-        request = service_pb2.SubmitRunRequest(
-            spec=to_message(parse(read_spec(spec, workers, set, start_from))),
-            request_id=uuid.uuid4().hex if request_id is None else request_id,
-            labels=labels,
-            priority=priority,
-        )
-        if request.request_id:
-            for seconds in RETRY_SECONDS:
-                try:
-                    return self._submit(request)
-                except UnreachableError:
-                    time.sleep(seconds)
-        return self._submit(request)
-
-    def _submit(self, request: service_pb2.SubmitRunRequest) -> run_pb2.Run:
+        document = read_spec(spec, workers, set, start_from)
+        request = requests.submission(document, request_id, labels, priority)
         response: service_pb2.SubmitRunResponse = self._call(self._stub.SubmitRun, request)
-        return response.run
+        return RunHandle(self, response.run)
+
+    def validate(
+        self,
+        spec: Spec,
+        *,
+        workers: int | None = None,
+        set: tuple[str, ...] = (),
+        start_from: str | Path | None = None,
+    ) -> service_pb2.ValidateSpecResponse:
+        """What ``submit`` would say, and how much the run would do; nothing is stored."""
+        try:
+            request = requests.validation(read_spec(spec, workers, set, start_from))
+        except InvalidSpecError as error:
+            return requests.invalid(error)
+        response: service_pb2.ValidateSpecResponse = self._call(self._stub.ValidateSpec, request)
+        return response
+
+    def run(self, run_id: str) -> RunHandle:
+        """A run that was submitted before. Raises NotFoundError."""
+        return RunHandle(self, self.get(run_id))
 
     def get(self, run_id: str) -> run_pb2.Run:
         """The run as it is. Raises NotFoundError."""
@@ -163,14 +124,9 @@ class Client:
             labels: those that have all of these.
         """
         runs: list[run_pb2.Run] = []
-        request = service_pb2.ListRunsRequest(
-            states=states,
-            name=name,
-            labels=labels,
-            order_by="created asc" if oldest_first else "created desc",
-        )
+        request = requests.listing(states, name, labels, oldest_first)
         while len(runs) < limit:
-            request.page_size = min(limit - len(runs), 1000)
+            request.page_size = min(limit - len(runs), requests.LARGEST_PAGE)
             page: service_pb2.ListRunsResponse = self._call(self._stub.ListRuns, request)
             runs += page.runs
             request.page_token = page.next_page_token
@@ -195,26 +151,55 @@ class Client:
         return response.run
 
     def resume(self, run_id: str) -> run_pb2.Run:
-        """Have a paused run go on. Raises NotFoundError, EndedError."""
+        """Have a paused run go on. Raises NotFoundError, EndedError, NotPausedError."""
         request = service_pb2.ResumeRunRequest(id=run_id)
         response: service_pb2.ResumeRunResponse = self._call(self._stub.ResumeRun, request)
         return response.run
 
     def scale(self, run_id: str, workers: int) -> run_pb2.Run:
-        """Give a run another number of workers. Raises NotFoundError, EndedError."""
+        """Give a run another number of workers. Raises NotFoundError, EndedError, WorkersError."""
         request = service_pb2.ScaleRunRequest(id=run_id, workers=workers)
         response: service_pb2.ScaleRunResponse = self._call(self._stub.ScaleRun, request)
         return response.run
 
-    def watch(self, run_id: str) -> Iterator[service_pb2.WatchRunResponse]:
-        """A snapshot of the run, then every event, until the run has ended."""
-        call = self._stub.WatchRun(service_pb2.WatchRunRequest(id=run_id))
+    def watch(
+        self, run_id: str, *, after: int | None = None, timeout: float | None = None
+    ) -> Iterator[service_pb2.WatchRunResponse]:
+        """A snapshot of the run, then every event in order, each once, until the run has ended.
+
+        A connection that breaks is made again, also to a service that was restarted, and the
+        stream goes on where it was. It breaks off only when the service stays away for two minutes.
+
+        Args:
+            after: a sequence number; every event that follows it, and no snapshot.
+            timeout: seconds for all of it.
+
+        Raises:
+            NotFoundError, CursorExpiredError, WaitTimeoutError
+        """
+        cursor, deadline = Cursor(run_id, after), Deadline(timeout)
+        while True:
+            stream: BackgroundStream[service_pb2.WatchRunResponse]
+            stream = BackgroundStream(self._stub.WatchRun(cursor.request()))
+            try:
+                while (response := self._next(stream, deadline)) is not None:
+                    if cursor.takes(response):
+                        yield response
+                return
+            except ClientError as error:
+                time.sleep(deadline.bounded(cursor.seconds(error)))
+            finally:
+                stream.close()
+
+    def _next(self, stream: BackgroundStream[T], deadline: Deadline) -> T | None:
+        """The stream's next message, or None at its end."""
         try:
-            yield from call
+            return stream.next(deadline.bounded(connection.SILENCE_SECONDS))
         except grpc.RpcError as error:
-            raise _typed(error, self.address) from None
-        finally:
-            call.cancel()
+            raise typed(error, self.address) from None
+        except Empty:
+            deadline.check()
+            raise connection.silent(self.address) from None
 
     def events(self, run_id: str) -> Iterator[run_pb2.Event]:
         """What has happened to a run so far, oldest first. Raises NotFoundError."""
@@ -226,19 +211,47 @@ class Client:
             yield from page.events
             request.after = page.events[-1].sequence
 
-    def wait(self, run_id: str) -> run_pb2.Run:
-        """The run when it has ended."""
-        for _ in self.watch(run_id):
-            pass
-        run = self.get(run_id)
-        assert history.ended(run)
-        return run
+    def points(self, run_id: str, *series: str, max_points: int = 0) -> Curves:
+        """The curves of a run so far, by the names of their series.
+
+        Args:
+            series: those that are wanted; all if there are none: ``e_in``, ``metric_in`` and
+                ``samples_per_second`` while an epoch goes on, ``e_out`` and ``metric_out`` after
+                each epoch.
+            max_points: of each curve, 1,000 unless it is given.
+
+        Raises:
+            NotFoundError, InvalidRequestError
+            ValueError: there is no such series.
+        """
+        request = requests.curves(run_id, series, max_points)
+        response: service_pb2.ListPointsResponse = self._call(self._stub.ListPoints, request)
+        return requests.points(response)
+
+    def wait(
+        self,
+        run_id: str,
+        timeout: float | None = None,
+        states: Collection[run_pb2.RunState] = history.ENDED,
+    ) -> run_pb2.Run:
+        """The run when it is in one of the states, or has ended.
+
+        Raises:
+            NotFoundError, WaitTimeoutError
+        """
+        for response in self.watch(run_id, timeout=timeout):
+            if requests.state(response) in states:
+                break
+        return self.get(run_id)
 
     def _call(self, method: Callable[..., T], request: Any) -> T:
-        try:
-            return method(request, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            raise _typed(error, self.address) from None
+        again = retry.of_call(request)
+        while True:
+            try:
+                return method(request, timeout=connection.CALL_SECONDS)
+            except grpc.RpcError as error:
+                seconds = again.seconds(typed(error, self.address))
+            time.sleep(seconds)
 
     def close(self) -> None:
         self._channel.close()
@@ -253,46 +266,3 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def read_spec(
-    spec: str | Path | dict[str, Any],
-    workers: int | None = None,
-    settings: tuple[str, ...] = (),
-    start_from: str | Path | None = None,
-) -> dict[str, Any]:
-    """The document of a specification with its overrides, as ``Client.submit`` has them.
-
-    Raises:
-        InvalidSpecError: the file cannot be read, or an override has no place.
-    """
-    document = copy.deepcopy(spec) if isinstance(spec, dict) else read_toml(Path(spec))
-    for setting in settings:
-        override(document, setting)
-    if workers is not None:
-        override(document, f"workers.count={workers}")
-    if start_from is not None:
-        # JSON's strings are TOML's.
-        override(document, f"model.start_from={json.dumps(str(start_from), ensure_ascii=False)}")
-    return document
-
-
-def _typed(error: grpc.RpcError, address: str) -> Exception:
-    """The exception that a gRPC error stands for."""
-    status = rpc_status.from_call(error)
-    info = error_details_pb2.ErrorInfo()
-    for detail in status.details if status is not None else ():
-        detail.Unpack(info)
-        bad_request = error_details_pb2.BadRequest()
-        if detail.Unpack(bad_request):
-            return InvalidSpecError(
-                Violation(violation.field, violation.description)
-                for violation in bad_request.field_violations
-            )
-    kind = _REASONS.get(info.reason) or _ERRORS.get(error.code(), ClientError)
-    if kind is UnreachableError and not info.reason:
-        return UnreachableError(
-            f"no service answers at {address}; start one with `sumgrad serve`, or name another "
-            "with --address"
-        )
-    return kind(error.details() or error.code().name)

@@ -1,0 +1,302 @@
+"""Streams of events: cursors, heartbeats, slow readers, many readers, and services that restart."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from conftest import PlayedRunner, RunningService, StartService, eventually
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from trainer.client import AsyncClient, Client, CursorExpiredError, NotFoundError, RunHandle
+from trainer.service import watching
+from trainer.service.run_queue import RunQueue
+from trainer.service.store import Store
+from trainer.service.store_threads import StoreThreads
+from trainer.service.watching import Watching
+from trainer.v1 import run_pb2, runner_pb2, service_pb2, service_pb2_grpc
+
+SUCCEEDED = run_pb2.RUN_STATE_SUCCEEDED
+
+
+def running(service: RunningService, document: dict[str, Any]) -> tuple[RunHandle, PlayedRunner]:
+    run = service.client.submit(document)
+    runner = service.next_runner()
+    runner.take()
+    return run, runner
+
+
+def stream(service: RunningService, run_id: str, **fields: Any) -> Any:
+    stub = service_pb2_grpc.TrainerServiceStub(service.channel)
+    return stub.WatchRun(service_pb2.WatchRunRequest(id=run_id, **fields), timeout=30)
+
+
+def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo()
+    assert rpc_status.from_call(error).details[-1].Unpack(info)
+    return info
+
+
+def report_steps(runner: PlayedRunner, count: int, first: int = 1) -> None:
+    for step in range(first, first + count):
+        runner.report(progress=run_pb2.Progress(step=step))
+
+
+def test_a_stream_from_a_cursor_has_every_later_event_and_no_snapshot(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 3)
+    run, runner = running(service, document)
+    report_steps(runner, 10)
+    runner.report(finished=run_pb2.Result())
+    recorded = list(run.events())
+    last = recorded[-1].sequence
+    for after in range(last + 1):
+        found = list(stream(service, run.id, after_sequence=after))
+        assert [response.event for response in found] == recorded[after:]
+
+
+def test_a_cursor_that_no_event_has_is_refused_with_the_last_one_that_there_is(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, _ = running(service, document)
+    last = list(run.events())[-1].sequence
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream(service, run.id, after_sequence=last + 1))
+    info = error_info(caught.value)
+    assert (caught.value.code(), info.reason) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED")
+    assert dict(info.metadata) == {"run": run.id, "after_sequence": str(last)}
+    with pytest.raises(CursorExpiredError, match="cursor expired"):
+        next(run.watch(after=2**64 - 1))
+
+
+def test_a_cursor_into_a_run_that_was_deleted_is_not_found(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = running(service, document)
+    runner.report(finished=run_pb2.Result())
+    run.delete()
+    with pytest.raises(NotFoundError):
+        next(run.watch(after=2))
+
+
+def test_a_stream_on_which_nothing_happens_says_that_it_is_there(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = running(service, document)
+    quiet = stream(service, run.id, heartbeat_seconds=0.1)
+    sequence = next(quiet).snapshot.sequence
+    assert [next(quiet).heartbeat.sequence for _ in range(2)] == [sequence, sequence]
+    runner.report(finished=run_pb2.Result())
+    [ended] = [response for response in quiet if not response.HasField("heartbeat")]
+    assert (ended.event.sequence, ended.event.state_change.state) == (sequence + 1, SUCCEEDED)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0.01, 61, float("nan"), float("inf")])
+def test_a_heartbeat_that_cannot_be_is_refused(service: RunningService, seconds: float) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream(service, "r-1", heartbeat_seconds=seconds))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert dict(error_info(caught.value).metadata) == {"field": "heartbeat_seconds"}
+
+
+# --- slow readers, many readers -----------------------------------------------------------------
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The cursor of each page of events that is read from the store."""
+    working: Any = Store.events
+    found: list[int] = []
+
+    def events(store: Store, run_id: str, after: int, limit: int) -> list[run_pb2.Event]:
+        found.append(after)
+        return working(store, run_id, after, limit)
+
+    monkeypatch.setattr(Store, "events", events)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "runs.db")
+    store.create(run_pb2.Run(id="r-1"), "service")
+    yield store
+    store.close()
+
+
+def step(number: int) -> run_pb2.Event:
+    return run_pb2.Event(progress=run_pb2.Progress(step=number))
+
+
+def end() -> run_pb2.Event:
+    return run_pb2.Event(state_change=run_pb2.StateChange(state=SUCCEEDED))
+
+
+def test_a_reader_that_stops_reading_has_one_page_read_for_it(
+    store: Store, pages: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 10)
+    store.append("r-1", [*map(step, range(1, 100)), end()])
+
+    async def read() -> None:
+        threads = StoreThreads()
+        async with aclosing(
+            Watching(store, threads, RunQueue(lambda: 1)).watch("r-1", 0, 15)
+        ) as events:
+            for sequence in range(1, 101):
+                event = await anext(events)
+                assert isinstance(event, run_pb2.Event)
+                assert event.sequence == sequence
+                assert pages == list(range(0, sequence, 10))
+        threads.close()
+
+    asyncio.run(read())
+
+
+def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
+    service: RunningService,
+    document: dict[str, Any],
+    pages: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 5)
+    run, runner = running(service, document)
+    long = run_pb2.Membership(worker="w-1", joined=True, reason="x" * 100_000)
+    for call in range(12):
+        numbers = range(30 * call + 1, 30 * call + 31)
+        runner.send(*(runner_pb2.RunReport(number=n, membership=long) for n in numbers))
+    runner.send(runner_pb2.RunReport(number=361, finished=run_pb2.Result()))
+
+    with grpc.insecure_channel(service.address) as channel:
+        stub = service_pb2_grpc.TrainerServiceStub(channel)
+        slow = stub.WatchRun(service_pb2.WatchRunRequest(id=run.id, after_sequence=0), timeout=60)
+        first = next(slow)
+        before = len(pages)
+        for _ in range(100):  # a service that reads ahead would have read all of it by then
+            service.client.get(run.id)
+        assert before <= len(pages) < 36
+        sequences = [first.event.sequence, *(response.event.sequence for response in slow)]
+    assert sequences == list(range(1, 365))
+    assert len(pages) >= 72
+
+
+def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list[int]) -> None:
+    async def watch() -> None:
+        threads = StoreThreads()
+        watched = Watching(store, threads)
+
+        async def read() -> list[int]:
+            async with aclosing(watched.watch("r-1", 0, 15)) as events:
+                return [e.sequence async for e in events if isinstance(e, run_pb2.Event)]
+
+        readers = [asyncio.create_task(read()) for _ in range(100)]
+        for event in [*map(step, range(1, 40)), end()]:
+            stored = await threads.write(store.append, "r-1", [event])
+            assert stored is not None
+            watched.announce("r-1", stored.sequence)
+        async with asyncio.timeout(30):
+            assert await asyncio.gather(*readers) == [list(range(1, 41))] * 100
+        threads.close()
+
+    asyncio.run(watch())
+    assert len(pages) <= 60
+
+
+def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: Store) -> None:
+    async def watch() -> None:
+        threads = StoreThreads()
+        watched = Watching(store, threads)
+        async with aclosing(watched.watch("r-1", None, 15)) as events:
+            await anext(events)
+            assert watched._feeds
+        assert not watched._feeds
+        threads.close()
+
+    asyncio.run(watch())
+
+
+# --- services that stop and come back -----------------------------------------------------------
+
+
+def test_a_service_that_stops_ends_its_streams_with_the_cursor_to_go_on_from(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = running(service, document)
+    with grpc.insecure_channel(service.address) as channel:
+        stub = service_pb2_grpc.TrainerServiceStub(channel)
+        responses = stub.WatchRun(service_pb2.WatchRunRequest(id=run.id), timeout=30)
+        sequence = next(responses).snapshot.sequence
+        report_steps(runner, 1)
+        assert next(responses).event.sequence == sequence + 1
+        service.stop()
+        with pytest.raises(grpc.RpcError) as caught:
+            next(responses)
+    info = error_info(caught.value)
+    assert (caught.value.code(), info.reason) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "SERVICE_STOPPING",
+    )
+    assert dict(info.metadata) == {"run": run.id, "after_sequence": str(sequence + 1)}
+
+
+class Reader(threading.Thread):
+    """Watches a run with a client of the one kind or the other, and keeps what comes."""
+
+    def __init__(self, address: str, run_id: str, asynchronous: bool) -> None:
+        super().__init__(daemon=True)
+        self.found: list[service_pb2.WatchRunResponse] = []
+        self._address, self._run_id, self._asynchronous = address, run_id, asynchronous
+
+    def run(self) -> None:
+        if self._asynchronous:
+            asyncio.run(self._watch())
+            return
+        with Client(self._address) as client:
+            for response in client.watch(self._run_id, timeout=60):
+                self.found.append(response)
+
+    async def _watch(self) -> None:
+        async with AsyncClient(self._address) as client:
+            async for response in client.watch(self._run_id, timeout=60):
+                self.found.append(response)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["Client", "AsyncClient"])
+def test_a_client_goes_on_at_the_restarted_service_without_gap_or_duplicate(
+    start_service: StartService, document: dict[str, Any], asynchronous: bool
+) -> None:
+    service = start_service()
+    run = service.client.submit(document)
+    launch = service.launcher.next_launch()
+    PlayedRunner(launch, service.channel).take()
+    reader = Reader(service.address, run.id, asynchronous)
+    reader.start()
+    number = 0
+    for _ in range(3):
+        eventually(lambda: reader.found)
+        runner = PlayedRunner(launch, service.channel)
+        reports = [
+            runner_pb2.RunReport(number=n, progress=run_pb2.Progress(step=n))
+            for n in range(number + 1, number + 11)
+        ]
+        runner.send(*reports)
+        number += 10
+        service.stop()
+        service = start_service(address=service.address, jobs={launch.job})
+    done = runner_pb2.RunReport(number=number + 1, finished=run_pb2.Result(steps=30))
+    PlayedRunner(launch, service.channel).send(done)
+    reader.join(60)
+    assert not reader.is_alive()
+    snapshot, *events = reader.found
+    recorded = list(service.client.events(run.id))
+    assert [response.event for response in events] == recorded[snapshot.snapshot.sequence :]
+    steps = [event.progress.step for event in recorded if event.HasField("progress")]
+    assert steps == list(range(1, 31))

@@ -1,0 +1,272 @@
+"""The client for programs on an event loop: the same calls as Client, to be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from trainer.client import connection, requests, retry
+from trainer.client.async_run_handle import AsyncRunHandle
+from trainer.client.cursor import Cursor
+from trainer.client.deadline import Deadline
+from trainer.client.errors import ClientError, typed
+from trainer.client.requests import Curves, Spec, read_spec
+from trainer.service import history
+from trainer.service.settings import DEFAULT_ADDRESS
+from trainer.spec.violations import InvalidSpecError
+from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Calls to one service; an asynchronous context manager; belongs to one event loop.
+
+    Every call raises UnreachableError if nobody answers at the address, and another ClientError
+    for what else the service refuses.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+        self.address = address
+        self._channel = connection.async_channel(address)
+        self._stub = service_pb2_grpc.TrainerServiceStub(self._channel)
+
+    async def reachable(self) -> bool:
+        """Whether a service answers at the address within a second."""
+        health = health_pb2_grpc.HealthStub(self._channel)
+        request = health_pb2.HealthCheckRequest(service="trainer.v1.TrainerService")
+        try:
+            answer = await health.Check(request, timeout=connection.REACHABLE_SECONDS)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def submit(
+        self,
+        spec: Spec,
+        *,
+        workers: int | None = None,
+        set: tuple[str, ...] = (),
+        start_from: str | Path | None = None,
+        request_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> AsyncRunHandle:
+        """Submit a run, once: where nobody answers, the same submission is sent again.
+
+        Args:
+            spec: a TOML file, or its content as a dictionary.
+            workers: instead of the specification's ``workers.count``.
+            set: overrides like ``train.batch_size=64``.
+            start_from: checkpoint, instead of the specification's ``model.start_from``.
+            request_id: the same one with the same submission gives the same run, whoever sends it
+                and whenever; a new one unless it is given.
+            labels: what the run can be found by.
+            priority: stored with the run, within 32 bits.
+
+        Raises:
+            InvalidSpecError: with every mistake that was found; nothing is launched.
+            RequestConflictError: the request id was used for something else.
+        """
+        document = read_spec(spec, workers, set, start_from)
+        request = requests.submission(document, request_id, labels, priority)
+        response: service_pb2.SubmitRunResponse = await self._call(self._stub.SubmitRun, request)
+        return AsyncRunHandle(self, response.run)
+
+    async def validate(
+        self,
+        spec: Spec,
+        *,
+        workers: int | None = None,
+        set: tuple[str, ...] = (),
+        start_from: str | Path | None = None,
+    ) -> service_pb2.ValidateSpecResponse:
+        """What ``submit`` would say, and how much the run would do; nothing is stored."""
+        try:
+            request = requests.validation(read_spec(spec, workers, set, start_from))
+        except InvalidSpecError as error:
+            return requests.invalid(error)
+        response: service_pb2.ValidateSpecResponse = await self._call(
+            self._stub.ValidateSpec, request
+        )
+        return response
+
+    async def run(self, run_id: str) -> AsyncRunHandle:
+        """A run that was submitted before. Raises NotFoundError."""
+        return AsyncRunHandle(self, await self.get(run_id))
+
+    async def get(self, run_id: str) -> run_pb2.Run:
+        """The run as it is. Raises NotFoundError."""
+        request = service_pb2.GetRunRequest(id=run_id)
+        response: service_pb2.GetRunResponse = await self._call(self._stub.GetRun, request)
+        return response.run
+
+    async def list(
+        self,
+        limit: int = 100,
+        *,
+        states: Collection[run_pb2.RunState] = (),
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        oldest_first: bool = False,
+    ) -> list[run_pb2.Run]:
+        """The newest runs, newest first, or the oldest.
+
+        Args:
+            states: those in one of these, if there are any.
+            name: those of this name, or with a ``*`` at its end, whose name begins so.
+            labels: those that have all of these.
+        """
+        runs: list[run_pb2.Run] = []
+        request = requests.listing(states, name, labels, oldest_first)
+        while len(runs) < limit:
+            request.page_size = min(limit - len(runs), requests.LARGEST_PAGE)
+            page: service_pb2.ListRunsResponse = await self._call(self._stub.ListRuns, request)
+            runs += page.runs
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+        return runs
+
+    async def cancel(self, run_id: str) -> run_pb2.Run:
+        """Have a run stopped. Raises NotFoundError, EndedError."""
+        request = service_pb2.CancelRunRequest(id=run_id)
+        response: service_pb2.CancelRunResponse = await self._call(self._stub.CancelRun, request)
+        return response.run
+
+    async def delete(self, run_id: str) -> None:
+        """Forget a run that has ended, and its files. Raises NotFoundError, NotEndedError."""
+        await self._call(self._stub.DeleteRun, service_pb2.DeleteRunRequest(id=run_id))
+
+    async def pause(self, run_id: str) -> run_pb2.Run:
+        """Have a run stop at a snapshot. Raises NotFoundError, EndedError."""
+        request = service_pb2.PauseRunRequest(id=run_id)
+        response: service_pb2.PauseRunResponse = await self._call(self._stub.PauseRun, request)
+        return response.run
+
+    async def resume(self, run_id: str) -> run_pb2.Run:
+        """Have a paused run go on. Raises NotFoundError, EndedError, NotPausedError."""
+        request = service_pb2.ResumeRunRequest(id=run_id)
+        response: service_pb2.ResumeRunResponse = await self._call(self._stub.ResumeRun, request)
+        return response.run
+
+    async def scale(self, run_id: str, workers: int) -> run_pb2.Run:
+        """Give a run another number of workers. Raises NotFoundError, EndedError, WorkersError."""
+        request = service_pb2.ScaleRunRequest(id=run_id, workers=workers)
+        response: service_pb2.ScaleRunResponse = await self._call(self._stub.ScaleRun, request)
+        return response.run
+
+    async def watch(
+        self, run_id: str, *, after: int | None = None, timeout: float | None = None
+    ) -> AsyncGenerator[service_pb2.WatchRunResponse, None]:
+        """A snapshot of the run, then every event in order, each once, until the run has ended.
+
+        A connection that breaks is made again, also to a service that was restarted, and the
+        stream goes on where it was. It breaks off only when the service stays away for two minutes.
+
+        Args:
+            after: a sequence number; every event that follows it, and no snapshot.
+            timeout: seconds for all of it.
+
+        Raises:
+            NotFoundError, CursorExpiredError, WaitTimeoutError
+        """
+        cursor, deadline = Cursor(run_id, after), Deadline(timeout)
+        while True:
+            call = self._stub.WatchRun(cursor.request())
+            try:
+                while (response := await self._next(call, deadline)) is not None:
+                    if cursor.takes(response):
+                        yield response
+                return
+            except ClientError as error:
+                await asyncio.sleep(deadline.bounded(cursor.seconds(error)))
+            finally:
+                call.cancel()
+
+    async def _next(self, call: Any, deadline: Deadline) -> Any:
+        """The stream's next message, or None at its end."""
+        try:
+            async with asyncio.timeout(deadline.bounded(connection.SILENCE_SECONDS)):
+                message = await call.read()
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+        except TimeoutError:
+            deadline.check()
+            raise connection.silent(self.address) from None
+        return None if message is grpc.aio.EOF else message
+
+    async def events(self, run_id: str) -> AsyncIterator[run_pb2.Event]:
+        """What has happened to a run so far, oldest first. Raises NotFoundError."""
+        request = service_pb2.ListEventsRequest(id=run_id)
+        while True:
+            page: service_pb2.ListEventsResponse = await self._call(self._stub.ListEvents, request)
+            if not page.events:
+                return
+            for event in page.events:
+                yield event
+            request.after = page.events[-1].sequence
+
+    async def points(self, run_id: str, *series: str, max_points: int = 0) -> Curves:
+        """The curves of a run so far, by the names of their series.
+
+        Args:
+            series: those that are wanted; all if there are none: ``e_in``, ``metric_in`` and
+                ``samples_per_second`` while an epoch goes on, ``e_out`` and ``metric_out`` after
+                each epoch.
+            max_points: of each curve, 1,000 unless it is given.
+
+        Raises:
+            NotFoundError, InvalidRequestError
+            ValueError: there is no such series.
+        """
+        request = requests.curves(run_id, series, max_points)
+        response: service_pb2.ListPointsResponse = await self._call(self._stub.ListPoints, request)
+        return requests.points(response)
+
+    async def wait(
+        self,
+        run_id: str,
+        timeout: float | None = None,
+        states: Collection[run_pb2.RunState] = history.ENDED,
+    ) -> run_pb2.Run:
+        """The run when it is in one of the states, or has ended.
+
+        Raises:
+            NotFoundError, WaitTimeoutError
+        """
+        async with aclosing(self.watch(run_id, timeout=timeout)) as responses:
+            async for response in responses:
+                if requests.state(response) in states:
+                    break
+        return await self.get(run_id)
+
+    async def _call(self, method: Callable[..., Awaitable[T]], request: Any) -> T:
+        again = retry.of_call(request)
+        while True:
+            try:
+                return await method(request, timeout=connection.CALL_SECONDS)
+            except grpc.RpcError as error:
+                seconds = again.seconds(typed(error, self.address))
+            await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,64 @@
+"""What cannot be done to a run."""
+
+from __future__ import annotations
+
+
+class RunError(Exception):
+    """Something cannot be done to a run."""
+
+    def __init__(self, run_id: str, message: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunNotFoundError(RunError):
+    """There is no run of this id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id, f"there is no run {run_id!r}; `sumgrad list` shows all")
+
+
+class RunEndedError(RunError):
+    """The run has ended, so this cannot be done to it any more."""
+
+
+class NotPausedError(RunError):
+    """Only a paused run can be resumed."""
+
+
+class WorkersError(RunError):
+    """A run cannot have this many workers."""
+
+
+class RunElsewhereError(RunError):
+    """Another service looks after the run."""
+
+
+class RunFilesError(RunError):
+    """A run's folder cannot be deleted."""
+
+
+class NotTheRunnerError(RunError):
+    """The caller is not the runner of the run's current attempt."""
+
+
+class CursorExpiredError(RunError):
+    """The run's events cannot be told from there on."""
+
+    def __init__(self, run_id: str, after: int, last: int) -> None:
+        super().__init__(
+            run_id,
+            f"cursor expired: run {run_id} has no event {after}, its last is {last}; "
+            "watch it from its snapshot on, without after_sequence",
+        )
+        self.after_sequence = last
+
+
+class ServiceStoppingError(RunError):
+    """The service stops; the stream goes on from the cursor at the next one."""
+
+    def __init__(self, run_id: str, after: int) -> None:
+        super().__init__(
+            run_id, f"the service is stopping; watch run {run_id} again with after_sequence {after}"
+        )
+        self.after_sequence = after

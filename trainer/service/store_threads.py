@@ -1,0 +1,32 @@
+"""The run store's methods beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+READERS = 2
+"""Threads that read; no read waits for a write, whose fsync takes milliseconds."""
+
+T = TypeVar("T")
+
+
+class StoreThreads:
+    """One thread writes, one call after the other; others read."""
+
+    def __init__(self) -> None:
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store writer")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store reader")
+
+    async def write(self, method: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, method, *arguments)
+
+    async def read(self, method: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, method, *arguments)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._writer.shutdown()
+        self._readers.shutdown()
