@@ -23,6 +23,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from trainer.connection import Connection
 from trainer.service import history
 from trainer.service.settings import DEFAULT_ADDRESS
 from trainer.spec.parse import parse
@@ -59,6 +60,14 @@ class NotEndedError(ClientError):
     """The run has not ended, so this cannot be done to it yet."""
 
 
+class NotAuthenticatedError(ClientError):
+    """The service asks for a token, or for another one."""
+
+
+class NotAllowedError(ClientError):
+    """The token's role may not do this."""
+
+
 class RequestConflictError(ClientError):
     """Something else was submitted with the same request id."""
 
@@ -68,6 +77,8 @@ _ERRORS: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.NOT_FOUND: NotFoundError,
     grpc.StatusCode.FAILED_PRECONDITION: EndedError,
     grpc.StatusCode.ALREADY_EXISTS: RequestConflictError,
+    grpc.StatusCode.UNAUTHENTICATED: NotAuthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
 }
 _REASONS: dict[str, type[ClientError]] = {"RUN_NOT_ENDED": NotEndedError}
 """Of what shares its code with something else."""
@@ -80,9 +91,29 @@ class Client:
     for what else the service refuses.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+    ) -> None:
+        """
+        Args:
+            address: the service's host:port.
+            token: instead of the one in SUMGRAD_TOKEN or SUMGRAD_TOKEN_FILE.
+            ca: file of the certificates that may vouch for the service, or SUMGRAD_CA. Without it
+                loopback is plain, and elsewhere the system's certificates count.
+            certificate: file of the caller's own, where the service asks for one, or SUMGRAD_CERT.
+            key: of that certificate, or SUMGRAD_KEY.
+
+        Raises:
+            SettingsError: one of them cannot be used.
+        """
         self.address = address
-        self._channel = grpc.insecure_channel(address)
+        self._channel = Connection.of(address, token, ca, certificate, key).channel()
         self._stub = service_pb2_grpc.TrainerServiceStub(self._channel)
 
     def reachable(self) -> bool:
@@ -290,6 +321,11 @@ def _typed(error: grpc.RpcError, address: str) -> Exception:
                 for violation in bad_request.field_violations
             )
     kind = _REASONS.get(info.reason) or _ERRORS.get(error.code(), ClientError)
+    if kind is UnreachableError and "CERTIFICATE_VERIFY_FAILED" in (error.details() or ""):
+        return UnreachableError(
+            f"what answers at {address} has no certificate that is trusted here for this name; "
+            "name its CA with SUMGRAD_CA, and the service by a name in its certificate"
+        )
     if kind is UnreachableError and not info.reason:
         return UnreachableError(
             f"no service answers at {address}; start one with `sumgrad serve`, or name another "

@@ -11,6 +11,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trainer.service import queue
+from trainer.service.authentication import NotAuthenticatedError
+from trainer.service.caller import NotAllowedError, current_caller
 from trainer.service.requests import InvalidRequestError
 from trainer.service.run_filter import parse_cursor, parse_filter
 from trainer.service.run_manager import (
@@ -44,6 +46,8 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     NotPausedError: grpc.StatusCode.FAILED_PRECONDITION,
     WorkersError: grpc.StatusCode.INVALID_ARGUMENT,
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
+    NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
 """What each error of the domain is called in gRPC."""
@@ -63,7 +67,11 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     ) -> service_pb2.SubmitRunResponse:
         try:
             run = await self._manager.submit(
-                request.spec, request.request_id, request.labels, request.priority
+                request.spec,
+                request.request_id,
+                request.labels,
+                request.priority,
+                owner=current_caller().user,
             )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
@@ -84,7 +92,8 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         try:
             if size < 0:
                 raise InvalidRequestError("page_size", f"must be ≥ 0, got {size}")
-            wanted, after = parse_filter(request), parse_cursor(request.page_token)
+            wanted = parse_filter(request, current_caller().owner)
+            after = parse_cursor(request.page_token)
             page = await self._manager.page(after, size + 1, wanted)
         except DOMAIN_ERRORS as error:
             await refuse(context, error)

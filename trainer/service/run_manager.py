@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from trainer.metrics import Metrics
 from trainer.service import history, queue
+from trainer.service.confinement import Confinement
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
@@ -24,7 +26,10 @@ from trainer.service.requests import check_labels, check_request_id
 from trainer.service.run_filter import Cursor, RunFilter
 from trainer.service.store import RunNotEndedError, Store, StoredRun
 from trainer.service.store_errors import StoreError
+from trainer.service.tls import Tls
 from trainer.spec.parse import check_against_data, describe_data, parse
+from trainer.spec.run_spec import RunSpec
+from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_document, to_message
 from trainer.v1 import run_pb2, runner_pb2
 
@@ -91,13 +96,24 @@ class RunManager:
     """All runs of one service. Lives on one event loop; the store works in a thread of its own."""
 
     def __init__(
-        self, store: Store, launcher: Launcher, instance: Instance, metrics: Metrics, cores: int
+        self,
+        store: Store,
+        launcher: Launcher,
+        instance: Instance,
+        metrics: Metrics,
+        cores: int,
+        confinement: Confinement | None = None,
     ) -> None:
+        """
+        Args:
+            confinement: what specifications may name; None for everything that this process reads.
+        """
         self._store = store
         self._launcher = launcher
         self._instance = instance
         self._metrics = metrics
         self._cores = cores
+        self._confinement = confinement
         self._database = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
@@ -109,6 +125,7 @@ class RunManager:
         self._sequences: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
+        self.service_tls: Tls | None = None
 
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
@@ -139,6 +156,7 @@ class RunManager:
         request_id: str = "",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        owner: str = "",
     ) -> run_pb2.Run:
         """Check, store and queue a run; one that was submitted with the request id is given back.
 
@@ -157,13 +175,13 @@ class RunManager:
             request_id=request_id,
             labels=labels,
             priority=priority,
+            owner=owner,
         )
         # Before the data is looked at, which may have changed since the first time.
         known = await self._call(self._store.requested, run)
         if known is not None:
             return known.run
-        limit = queue.workers_limit(self._cores)
-        await asyncio.to_thread(check_against_data, spec, limit)
+        await asyncio.to_thread(self._check, spec)
         events = [_state(run_pb2.RUN_STATE_QUEUED)]
         if spec.workers.count > self._cores:
             warning = (
@@ -175,6 +193,17 @@ class RunManager:
         if stored.run.id == run.id:
             await self._announce(stored)
         return stored.run
+
+    def _check(self, spec: RunSpec) -> None:
+        """All that depends on this service. Raises InvalidSpecError."""
+        # First: nothing outside is looked at, not even for an error message.
+        self._confine(spec)
+        check_against_data(spec, queue.workers_limit(self._cores))
+
+    def _confine(self, spec: RunSpec) -> None:
+        """Raises InvalidSpecError."""
+        if self._confinement is not None:
+            self._confinement.check(spec)
 
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
@@ -247,9 +276,11 @@ class RunManager:
 
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError, WorkersError
+            InvalidSpecError: its data lies, by now, where it may not.
         """
         run = await self._changeable(run_id)
         spec = parse(to_document(run.spec))
+        await asyncio.to_thread(self._confine, spec)
         data = await asyncio.to_thread(describe_data, spec)
         most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
         if not 1 <= workers <= most:
@@ -407,15 +438,17 @@ class RunManager:
         if launched is None:
             return
         await self._announce(launched)
-        launch = Launch(run_id, launched.run.attempt, token, self.service_address)
+        launch = self._launch_of(launched.run, token)
         try:
+            # Again: a link may lead elsewhere by now, and roots may be others since a restart.
+            await asyncio.to_thread(self._confine, parse(to_document(launched.run.spec)))
             await self._launcher.start()
             if run_id in self._cancelling:
                 await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
                 return
             await self._launcher.launch(launch)
             self._heard[run_id] = time.monotonic()
-        except (RayError, RuntimeError, OSError) as error:
+        except (RayError, InvalidSpecError, RuntimeError, OSError) as error:
             await self._set_state(
                 run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}"
             )
@@ -423,6 +456,13 @@ class RunManager:
             _LOG.exception("run %s could not be launched", run_id)
             reason = f"it could not be launched: {type(error).__name__}: {error}"
             await self._set_state(run_id, run_pb2.RUN_STATE_FAILED, reason)
+
+    def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
+        launch = Launch(run.id, run.attempt, token, self.service_address)
+        if self.service_tls is None:
+            return launch
+        tls = self.service_tls
+        return replace(launch, certificate=tls.certificate, certificate_name=tls.name)
 
     async def _look_after(self, stored: StoredRun) -> None:
         """End a run whose runner is gone, or does not stop when told to."""

@@ -1,0 +1,129 @@
+"""How a client reaches a service: plain on this machine, by TLS elsewhere, with the user's token."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from trainer.service.settings import SettingsError, is_loopback
+from trainer.service.tokens import id_and_secret
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A token goes only where ``credentials`` encrypt, or nowhere beyond this machine.
+
+    Attributes:
+        credentials: of TLS; None is plain, which loopback alone may be.
+        token: sent with every call, or empty.
+    """
+
+    address: str
+    credentials: grpc.ChannelCredentials | None = field(repr=False)
+    token: str = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        address: str,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Connection:
+        """See Client. Raises SettingsError."""
+        ca = ca or environment.get("SUMGRAD_CA")
+        certificate = certificate or environment.get("SUMGRAD_CERT")
+        key = key or environment.get("SUMGRAD_KEY")
+        if (certificate is None) != (key is None):
+            raise SettingsError("a client's certificate and its key go together; give both")
+        credentials = None
+        if ca or certificate or not is_loopback(address):
+            credentials = grpc.ssl_channel_credentials(
+                _read("the CA", ca), _read("the key", key), _read("the certificate", certificate)
+            )
+        return cls(address, credentials, _token(token, environment))
+
+    def channel(self) -> grpc.Channel:
+        """A channel whose calls have the token."""
+        channel = (
+            grpc.insecure_channel(self.address)
+            if self.credentials is None
+            else grpc.secure_channel(self.address, self.credentials)
+        )
+        return grpc.intercept_channel(channel, _WithToken(self.token)) if self.token else channel
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """The same for asyncio."""
+        interceptors = [kind(self.token) for kind in _ASYNC] if self.token else []
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.address, interceptors=interceptors)
+        return grpc.aio.secure_channel(self.address, self.credentials, interceptors=interceptors)
+
+
+class _Sender:
+    def __init__(self, token: str) -> None:
+        self._authorization = ("authorization", f"Bearer {token}")
+
+    def _send(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._authorization]
+        return continuation(details._replace(metadata=metadata), request)
+
+
+class _WithToken(
+    _Sender,
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
+):
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return self._send(continuation, details, request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return self._send(continuation, details, request)
+
+
+class _AsyncUnary(_Sender, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await self._send(continuation, details, request)
+
+
+class _AsyncStream(_Sender, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await self._send(continuation, details, request)
+
+
+_ASYNC = (_AsyncUnary, _AsyncStream)
+"""gRPC's asyncio takes one kind of call an interceptor."""
+
+
+def _read(what: str, path: str | Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{what} {str(path)!r} cannot be read: {error.strerror}") from None
+
+
+def _token(given: str | None, environment: Mapping[str, str]) -> str:
+    """The token, which no message repeats."""
+    token, where = given or "", "the token"
+    if not token and environment.get("SUMGRAD_TOKEN"):
+        token, where = environment["SUMGRAD_TOKEN"], "SUMGRAD_TOKEN"
+    elif not token and environment.get("SUMGRAD_TOKEN_FILE"):
+        where = "SUMGRAD_TOKEN_FILE"
+        token = (_read(where, environment[where]) or b"").decode("ascii", "replace").strip()
+        if not token:
+            raise SettingsError(f"{where} {environment[where]!r} is empty")
+    # gRPC would show what it cannot send.
+    if token and id_and_secret(token) is None:
+        raise SettingsError(
+            f"{where} is not a token, like sgt_<id>_<secret>; `sumgrad token create` makes one"
+        )
+    return token
