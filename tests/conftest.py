@@ -183,7 +183,7 @@ class RunningService:
         self._open.callback(lambda: loop.run(self._service.__aexit__(None, None, None)))
         loop.run(self._service.ready())
         self.address = self._service.address
-        self.metrics_url = f"http://{self._service.metrics_address}/metrics"
+        self.metrics_url = self._service.metrics_url
         self.client = self._open.enter_context(Client(self.address))
         self.channel = self._open.enter_context(grpc.insecure_channel(self.address))
 
@@ -244,13 +244,17 @@ def start_service(
     started: list[RunningService] = []
 
     def start(
-        temporary: bool = False, metrics_address: str | None = None, jobs: Collection[str] = ()
+        temporary: bool = False,
+        metrics_address: str | None = None,
+        jobs: Collection[str] = (),
+        **more: Any,
     ) -> RunningService:
         launcher = FakeLauncher()
         launcher.jobs.update(jobs)
         monkeypatch.setattr("trainer.service.service.Launcher", lambda _cores: launcher)
+        address = more.pop("address", "127.0.0.1:0")
         settings = Settings(
-            tmp_path / "state", "127.0.0.1:0", metrics_address, temporary, store_url
+            tmp_path / "state", address, metrics_address, temporary, store_url, **more
         )
         service = RunningService(loop, launcher, settings)
         started.append(service)

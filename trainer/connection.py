@@ -1,4 +1,4 @@
-"""How a client reaches a service: plain on this machine, by TLS elsewhere, with the user's token."""
+"""How a client reaches a service: plain on this machine, by TLS elsewhere, with a token."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Connection:
         key: str | Path | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Connection:
-        """See Client. Raises SettingsError."""
-        ca = ca or environment.get("SUMGRAD_CA")
-        certificate = certificate or environment.get("SUMGRAD_CERT")
-        key = key or environment.get("SUMGRAD_KEY")
-        if (certificate is None) != (key is None):
+        """See Client; what is given as empty is not looked for either. Raises SettingsError."""
+        ca = environment.get("SUMGRAD_CA") if ca is None else ca
+        certificate = environment.get("SUMGRAD_CERT") if certificate is None else certificate
+        key = environment.get("SUMGRAD_KEY") if key is None else key
+        if bool(certificate) != bool(key):
             raise SettingsError("a client's certificate and its key go together; give both")
         credentials = None
         if ca or certificate or not is_loopback(address):
@@ -103,7 +103,7 @@ _ASYNC = (_AsyncUnary, _AsyncStream)
 
 
 def _read(what: str, path: str | Path | None) -> bytes | None:
-    if path is None:
+    if not path:
         return None
     try:
         return Path(path).read_bytes()
@@ -114,9 +114,9 @@ def _read(what: str, path: str | Path | None) -> bytes | None:
 def _token(given: str | None, environment: Mapping[str, str]) -> str:
     """The token, which no message repeats."""
     token, where = given or "", "the token"
-    if not token and environment.get("SUMGRAD_TOKEN"):
+    if given is None and environment.get("SUMGRAD_TOKEN"):
         token, where = environment["SUMGRAD_TOKEN"], "SUMGRAD_TOKEN"
-    elif not token and environment.get("SUMGRAD_TOKEN_FILE"):
+    elif given is None and environment.get("SUMGRAD_TOKEN_FILE"):
         where = "SUMGRAD_TOKEN_FILE"
         token = (_read(where, environment[where]) or b"").decode("ascii", "replace").strip()
         if not token:
