@@ -622,7 +622,7 @@ def test_with_a_client_ca_callers_need_a_certificate_and_runners_do_not(
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
     with (
         Client(launch.service, token=token, ca=ca) as client,
-        pytest.raises(ClientError, match="(?i)method not found"),
+        pytest.raises(ClientError, match=r"(?i)method not found"),
     ):
         client.get(run.id)
 
