@@ -245,6 +245,18 @@ def test_each_method_answers_each_caller_as_the_documentation_says(
                 assert own not in (*REFUSALS, grpc.StatusCode.NOT_FOUND), (name, role, own)
 
 
+def test_a_method_without_a_rule_is_refused_to_admins_too(
+    guarded: RunningService, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "/trainer.v1.TrainerService/ListRuns"
+    root = users.token("root", Role.ADMIN)
+    assert call(guarded.channel, name, "", root) == grpc.StatusCode.OK
+    rules = {method: rule for method, rule in METHODS.items() if method != name}
+    monkeypatch.setattr("trainer.service.gate.METHODS", rules)
+    assert call(guarded.channel, name, "", root) == grpc.StatusCode.PERMISSION_DENIED
+    assert call(guarded.channel, name, "", None) == grpc.StatusCode.UNAUTHENTICATED
+
+
 def test_a_runner_needs_the_token_of_its_run_and_no_other(
     guarded: RunningService, users: Users, as_: Callable[..., Client], document: dict[str, Any]
 ) -> None:
