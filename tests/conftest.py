@@ -190,7 +190,7 @@ class RunningService:
         self._open.callback(lambda: loop.run(self._service.__aexit__(None, None, None)))
         loop.run(self._service.ready())
         self.address = self._service.address
-        self.metrics_url = f"http://{self._service.metrics_address}/metrics"
+        self.metrics_url = self._service.metrics_url
         self.client = self._open.enter_context(Client(self.address))
         self.channel = self._open.enter_context(grpc.insecure_channel(self.address))
 

@@ -115,7 +115,7 @@ def test_one_module_knows_prometheus() -> None:
 
 
 def test_the_run_store_alone_knows_sqlalchemy() -> None:
-    files = ("database", "postgres_locks", "schema", "store")
+    files = ("database", "postgres_locks", "schema", "store", "token_store")
     assert importers("sqlalchemy") == {f"trainer/service/{file}.py" for file in files}
     assert not importers("sqlite3") - {"trainer/service/database.py"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -82,6 +83,15 @@ def test_a_new_run_has_no_events(store: Store) -> None:
         "",
     )
     assert steps(store) == []
+
+
+def test_nobody_else_on_the_machine_reads_the_store(path: Path) -> None:
+    store = Store(path)
+    store.create(run_pb2.Run(id="r-1"), "service-1")
+    files = list(path.parent.glob("runs.db*"))
+    assert {file.name for file in files} == {"runs.db", "runs.db-wal", "runs.db-shm"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    store.close()
 
 
 def test_events_are_numbered_from_1_without_gaps_for_each_run(store: Store) -> None:

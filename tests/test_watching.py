@@ -191,7 +191,7 @@ def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
 def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list[int]) -> None:
     async def watch() -> None:
         threads = StoreThreads()
-        watched = Watching(store, threads)
+        watched = Watching(store, threads, RunQueue(lambda: 1))
 
         async def read() -> list[int]:
             async with aclosing(watched.watch("r-1", 0, 15)) as events:
@@ -213,7 +213,7 @@ def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list
 def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: Store) -> None:
     async def watch() -> None:
         threads = StoreThreads()
-        watched = Watching(store, threads)
+        watched = Watching(store, threads, RunQueue(lambda: 1))
         async with aclosing(watched.watch("r-1", None, 15)) as events:
             await anext(events)
             assert watched._feeds

@@ -28,6 +28,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from trainer.server.step_times import BOUNDS
+from trainer.service.settings import TlsFiles
 from trainer.v1 import run_pb2, runner_pb2
 
 _METRICS = {
@@ -69,9 +70,14 @@ class Metrics(Collector):
         )
         self._registry.register(self)
 
-    def serve(self, host: str, port: int) -> tuple[int, Any]:
-        """Serve /metrics over HTTP; the port, and the server to shut down."""
-        server, _ = start_http_server(port, host, self._registry)
+    def serve(self, host: str, port: int, tls: TlsFiles | None = None) -> tuple[int, Any]:
+        """Serve /metrics over HTTP, or HTTPS; the port, and the server to shut down."""
+        encryption: dict[str, Any] = {}
+        if tls is not None:
+            encryption = {"certfile": str(tls.certificate), "keyfile": str(tls.key)}
+            if tls.client_ca is not None:
+                encryption |= {"client_cafile": str(tls.client_ca), "client_auth_required": True}
+        server, _ = start_http_server(port, host, self._registry, **encryption)
         return server.server_port, server
 
     def request(self, method: str, code: str) -> None:

@@ -26,6 +26,8 @@ from trainer.cli.show import (
     print_table,
     state_name,
 )
+from trainer.cli.store_options import State, StoreUrl, without_secret
+from trainer.cli.tokens import app as tokens
 from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, RunHandle, UnreachableError, read_spec
 from trainer.service import history
@@ -37,6 +39,7 @@ from trainer.service.settings import (
     Limits,
     Settings,
     SettingsError,
+    TlsFiles,
     host_and_port,
     state_directory,
     usable_cores,
@@ -55,6 +58,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(tokens, name="token")
 
 SpecFile = Annotated[Path, typer.Argument(help="A specification in TOML.", metavar="SPEC")]
 RunId = Annotated[str, typer.Argument(help="A run's id, like r-1a2b3c4d.", metavar="RUN")]
@@ -78,24 +82,6 @@ Address = Annotated[
         envvar="SUMGRAD_ADDRESS", help=f"The service's host:port.  [default: {DEFAULT_ADDRESS}]"
     ),
 ]
-State = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="SUMGRAD_STATE",
-        help="Folder of the run store and the weights.  [default: ~/.local/state/sumgrad]",
-    ),
-]
-
-
-StoreUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SUMGRAD_STORE",
-        metavar="URL",
-        help="A Postgres for the run store, like postgresql://user@host/database; the password "
-        "from PGPASSWORD, PGPASSFILE or SUMGRAD_STORE.  [default: a file in the state folder]",
-    ),
-]
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label. Repeatable.")
 ]
@@ -106,6 +92,26 @@ RequestId = Annotated[
     str | None,
     typer.Option(help="The same id with the same submission gives the same run.  [default: new]"),
 ]
+
+
+@app.callback()
+def connection(
+    ca: Annotated[
+        Path | None,
+        typer.Option(envvar="SUMGRAD_CA", help="Certificates that vouch for the service (PEM)."),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(envvar="SUMGRAD_CERT", help="Your own certificate, if it asks for one (PEM)."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="SUMGRAD_KEY", help="Key of your certificate (PEM).")
+    ] = None,
+) -> None:
+    # Where every client of the command looks; a token has no option, for others could read it.
+    for name, path in (("SUMGRAD_CA", ca), ("SUMGRAD_CERT", cert), ("SUMGRAD_KEY", key)):
+        if path is not None:
+            os.environ[name] = str(path)
 
 
 @app.command()
@@ -135,31 +141,67 @@ def serve(
     max_streams: Annotated[
         int, typer.Option(min=1, help="Streams of clients that watch, at a time.")
     ] = Limits.streams,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate and chain (PEM); serves TLS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of the certificate (PEM).")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Callers need a certificate of this CA (PEM).")
+    ] = None,
+    runner_address: Annotated[
+        str | None,
+        typer.Option(help="Where runners call, if not at --address; they need no certificate."),
+    ] = None,
+    auth: Annotated[
+        bool,
+        typer.Option(
+            "--auth",
+            envvar="SUMGRAD_AUTH",
+            help="Ask for tokens on loopback too; elsewhere always.",
+        ),
+    ] = False,
+    reflection: Annotated[
+        bool, typer.Option("--reflection/--no-reflection", help="Tell clients the methods.")
+    ] = True,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data sets and checkpoints may lie under this folder. Repeatable."),
+    ] = None,
+    snapshot_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Snapshots and checkpoints may lie under this folder. Repeatable."),
+    ] = None,
+    allow_location: Annotated[
+        list[str] | None,
+        typer.Option(metavar="s3://BUCKET/FOLDER", help="And under this address. Repeatable."),
+    ] = None,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM, with a Ray of its own."""
     settings = Settings(
         state or state_directory(),
         address,
         metrics_address,
-        store=_without_secret(context, store),
+        store=without_secret(context, store),
         limits=Limits(max_calls, max_streams),
         user_limits=UserLimits(max_runs_per_user, max_cpus_per_user),
         preemption=preemption,
+        runner_address=runner_address,
+        tls=_tls_files(tls_cert, tls_key, tls_client_ca),
+        auth=auth,
+        reflection=reflection,
+        data_roots=tuple(data_root or ()),
+        snapshot_roots=tuple(snapshot_root or ()),
+        locations=tuple(allow_location or ()),
     )
     asyncio.run(_serve(settings))
 
 
-def _without_secret(context: typer.Context, store: str | None) -> str | None:
-    """The store's URL, whose password everybody could read on the command line."""
-    from trainer.service.database import has_password
-
-    source = context.get_parameter_source("store")
-    if store and has_password(store) and source is not None and source.name == "COMMANDLINE":
-        raise SettingsError(
-            "--store must not hold a password, which others can see there; put it into PGPASSWORD "
-            "or PGPASSFILE, or the whole URL into SUMGRAD_STORE"
-        )
-    return store or None
+def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    if cert is not None and key is not None:
+        return TlsFiles(cert, key, client_ca)
+    if cert is None and key is None and client_ca is None:
+        return None
+    raise SettingsError("--tls-cert and --tls-key go together, and --tls-client-ca needs both")
 
 
 async def _serve(settings: Settings) -> None:
@@ -171,7 +213,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with Service(settings) as service:
         print(f"gRPC     {service.address}", flush=True)
-        print(f"metrics  http://{service.metrics_address}/metrics", flush=True)
+        print(f"metrics  {service.metrics_url}", flush=True)
         print(f"state    {settings.state}", flush=True)
         print(f"store    {service.store}", flush=True)
         ready = asyncio.create_task(service.ready())
@@ -224,7 +266,9 @@ def _own_service(state: Path | None) -> Iterator[Client]:
 
     _say(f"no service at {DEFAULT_ADDRESS}: starting one for this run")
     embedded = EmbeddedService(state or state_directory())
-    with _interruptible(), embedded, Client(embedded.address) as client:
+    # Whatever the environment says of another service.
+    plain = dict.fromkeys(("token", "ca", "certificate", "key"), "")
+    with _interruptible(), embedded, Client(embedded.address, **plain) as client:
         yield client
 
 

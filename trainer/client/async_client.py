@@ -33,9 +33,30 @@ class AsyncClient:
     for what else the service refuses.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+    ) -> None:
+        """
+        Args:
+            address: the service's host:port.
+            token: instead of the one in SUMGRAD_TOKEN or SUMGRAD_TOKEN_FILE.
+            ca: file of the certificates that may vouch for the service, or SUMGRAD_CA. Without it
+                loopback is plain, and elsewhere the system's certificates count.
+            certificate: file of the caller's own, where the service asks for one, or SUMGRAD_CERT.
+            key: of that certificate, or SUMGRAD_KEY.
+
+        Raises:
+            SettingsError: one of them cannot be used.
+        """
         self.address = address
-        self._channel = connection.async_channel(address)
+        made = connection.Connection.of(address, token, ca, certificate, key)
+        self._channel = made.aio_channel()
         self._stub = service_pb2_grpc.TrainerServiceStub(self._channel)
 
     async def reachable(self) -> bool:

@@ -1,10 +1,21 @@
-"""How the client connects, and how long it waits for anything."""
+"""How a client reaches a service: plain on this machine, by TLS elsewhere, with a token.
+
+And how long it waits for anything.
+"""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import grpc
 
 from trainer.client.errors import UnreachableError
+from trainer.service.settings import SettingsError, is_loopback
+from trainer.service.tokens import id_and_secret
 
 CALL_SECONDS = 30.0
 """Bound of every call but a stream."""
@@ -26,14 +37,123 @@ _OPTIONS = [
 ]
 
 
-def channel(address: str) -> grpc.Channel:
-    return grpc.insecure_channel(address, _OPTIONS)
+@dataclass(frozen=True)
+class Connection:
+    """A token goes only where ``credentials`` encrypt, or nowhere beyond this machine.
 
+    Attributes:
+        credentials: of TLS; None is plain, which loopback alone may be.
+        token: sent with every call, or empty.
+    """
 
-def async_channel(address: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(address, _OPTIONS)
+    address: str
+    credentials: grpc.ChannelCredentials | None = field(repr=False)
+    token: str = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        address: str,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Connection:
+        """See Client; what is given as empty is not looked for either. Raises SettingsError."""
+        ca = environment.get("SUMGRAD_CA") if ca is None else ca
+        certificate = environment.get("SUMGRAD_CERT") if certificate is None else certificate
+        key = environment.get("SUMGRAD_KEY") if key is None else key
+        if bool(certificate) != bool(key):
+            raise SettingsError("a client's certificate and its key go together; give both")
+        credentials = None
+        if ca or certificate or not is_loopback(address):
+            credentials = grpc.ssl_channel_credentials(
+                _read("the CA", ca), _read("the key", key), _read("the certificate", certificate)
+            )
+        return cls(address, credentials, _token(token, environment))
+
+    def channel(self) -> grpc.Channel:
+        """A channel whose calls have the token."""
+        channel = (
+            grpc.insecure_channel(self.address, _OPTIONS)
+            if self.credentials is None
+            else grpc.secure_channel(self.address, self.credentials, _OPTIONS)
+        )
+        return grpc.intercept_channel(channel, _WithToken(self.token)) if self.token else channel
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """The same for asyncio."""
+        interceptors = [kind(self.token) for kind in _ASYNC] if self.token else []
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.address, _OPTIONS, interceptors=interceptors)
+        return grpc.aio.secure_channel(
+            self.address, self.credentials, _OPTIONS, interceptors=interceptors
+        )
 
 
 def silent(address: str) -> UnreachableError:
     """Of a stream on which nothing came."""
     return UnreachableError(f"the service at {address} said nothing for {SILENCE_SECONDS:.0f} s")
+
+
+class _Sender:
+    def __init__(self, token: str) -> None:
+        self._authorization = ("authorization", f"Bearer {token}")
+
+    def _send(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._authorization]
+        return continuation(details._replace(metadata=metadata), request)
+
+
+class _WithToken(
+    _Sender,
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
+):
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return self._send(continuation, details, request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return self._send(continuation, details, request)
+
+
+class _AsyncUnary(_Sender, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await self._send(continuation, details, request)
+
+
+class _AsyncStream(_Sender, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await self._send(continuation, details, request)
+
+
+_ASYNC = (_AsyncUnary, _AsyncStream)
+"""gRPC's asyncio takes one kind of call an interceptor."""
+
+
+def _read(what: str, path: str | Path | None) -> bytes | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{what} {str(path)!r} cannot be read: {error.strerror}") from None
+
+
+def _token(given: str | None, environment: Mapping[str, str]) -> str:
+    """The token, which no message repeats."""
+    token, where = given or "", "the token"
+    if given is None and environment.get("SUMGRAD_TOKEN"):
+        token, where = environment["SUMGRAD_TOKEN"], "SUMGRAD_TOKEN"
+    elif given is None and environment.get("SUMGRAD_TOKEN_FILE"):
+        where = "SUMGRAD_TOKEN_FILE"
+        token = (_read(where, environment[where]) or b"").decode("ascii", "replace").strip()
+        if not token:
+            raise SettingsError(f"{where} {environment[where]!r} is empty")
+    # gRPC would show what it cannot send.
+    if token and id_and_secret(token) is None:
+        raise SettingsError(
+            f"{where} is not a token, like sgt_<id>_<secret>; `sumgrad token create` makes one"
+        )
+    return token

@@ -63,6 +63,14 @@ class FilesError(PreconditionError):
     """The run's files cannot be deleted."""
 
 
+class NotAuthenticatedError(ClientError):
+    """The service asks for a token, or for another one."""
+
+
+class NotAllowedError(ClientError):
+    """The token's role may not do this."""
+
+
 class RequestConflictError(ClientError):
     """Something else was submitted with the same request id."""
 
@@ -91,6 +99,8 @@ REASONS: dict[str, type[ClientError]] = {
     "RUN_ELSEWHERE": ElsewhereError,
     "RUN_FILES": FilesError,
     "REQUEST_CONFLICT": RequestConflictError,
+    "NOT_AUTHENTICATED": NotAuthenticatedError,
+    "NOT_ALLOWED": NotAllowedError,
     "INVALID_REQUEST": InvalidRequestError,
     "WORKERS": WorkersError,
     "CURSOR_EXPIRED": CursorExpiredError,
@@ -123,16 +133,21 @@ def typed(error: grpc.RpcError, address: str) -> ClientError | InvalidSpecError:
     kind = REASONS.get(info.reason) or _CODES.get(error.code(), ClientError)
     message = error.details() or error.code().name
     if kind is UnreachableError and not info.reason:
-        message = _unreachable(error.code(), address)
+        message = _unreachable(error, address)
     return kind(message, info.reason, info.metadata)
 
 
-def _unreachable(code: grpc.StatusCode, address: str) -> str:
-    if code == grpc.StatusCode.UNAVAILABLE:
+def _unreachable(error: grpc.RpcError, address: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in (error.details() or ""):
+        return (
+            f"what answers at {address} has no certificate that is trusted here for this name; "
+            "name its CA with SUMGRAD_CA, and the service by a name in its certificate"
+        )
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
         return (
             f"no service answers at {address}; start one with `sumgrad serve`, or name another "
             "with --address"
         )
-    if code == grpc.StatusCode.CANCELLED:
+    if error.code() == grpc.StatusCode.CANCELLED:
         return f"the service at {address} broke the call off"
     return f"the service at {address} did not answer in time; is it overloaded?"

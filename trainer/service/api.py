@@ -14,6 +14,8 @@ from grpc_status import rpc_status
 
 from trainer.service import queue
 from trainer.service.admission import TooManyCallsError
+from trainer.service.authentication import NotAuthenticatedError
+from trainer.service.caller import NotAllowedError, current_caller
 from trainer.service.points import parse_points_request
 from trainer.service.requests import InvalidRequestError, check_heartbeat
 from trainer.service.run_errors import (
@@ -55,6 +57,8 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     CursorExpiredError: grpc.StatusCode.OUT_OF_RANGE,
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
     ServiceStoppingError: grpc.StatusCode.UNAVAILABLE,
+    NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
     TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
@@ -77,7 +81,11 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     ) -> service_pb2.SubmitRunResponse:
         try:
             run = await self._manager.submit(
-                request.spec, request.request_id, request.labels, request.priority
+                request.spec,
+                request.request_id,
+                request.labels,
+                request.priority,
+                owner=current_caller().user,
             )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
@@ -98,7 +106,8 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         try:
             if size < 0:
                 raise InvalidRequestError("page_size", f"must be ≥ 0, got {size}")
-            wanted, after = parse_filter(request), parse_cursor(request.page_token)
+            wanted = parse_filter(request, current_caller().owner)
+            after = parse_cursor(request.page_token)
             page = await self._manager.page(after, size + 1, wanted)
         except DOMAIN_ERRORS as error:
             await refuse(context, error)

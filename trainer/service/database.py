@@ -180,6 +180,8 @@ def _postgres(url: URL) -> tuple[Engine, Engine]:
 def _sqlite(path: Path) -> tuple[Engine, Engine]:
     """One connection that writes; readers do not wait for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Runners' tokens are in it. SQLite gives its other files the same mode.
+    path.touch(mode=0o600)
     url = URL.create("sqlite", database=str(path))
     # Without an isolation level the driver begins no transaction by itself.
     arguments = {"timeout": WAIT_SECONDS, "isolation_level": None, "check_same_thread": False}

@@ -29,12 +29,19 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class Launch:
-    """What the runner of one attempt finds in its environment."""
+    """What the runner of one attempt finds in its environment.
+
+    Attributes:
+        certificate: the service's, PEM, which the runner trusts alone; empty without TLS.
+        certificate_name: one that it is for.
+    """
 
     run_id: str
     attempt: int
     token: str
     service: str
+    certificate: str = ""
+    certificate_name: str = ""
 
     @property
     def job(self) -> str:
@@ -46,6 +53,8 @@ class Launch:
             "SUMGRAD_ATTEMPT": str(self.attempt),
             "SUMGRAD_RUN_TOKEN": self.token,
             "SUMGRAD_SERVICE": self.service,
+            "SUMGRAD_SERVICE_CERTIFICATE": self.certificate,
+            "SUMGRAD_SERVICE_NAME": self.certificate_name,
         }
 
 

@@ -30,8 +30,9 @@ STOP_SECONDS = 5.0
 WATCH_SECONDS = 0.2
 """How often the keeper looks whether the head still lives."""
 
-OURS_ALONE = ("RAY_", "PG", "SUMGRAD_STORE")
-"""Beginnings of variables that Ray does not inherit: other Rays, and the way to the run store."""
+OURS_ALONE = ("RAY_", "PG", "SUMGRAD_STORE", "SUMGRAD_TOKEN")
+"""Beginnings of variables that Ray does not inherit: other Rays, the way to the run store, and a
+user's token."""
 
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -32,6 +32,7 @@ class RunFilter:
         states: one of these; empty for any.
         name: this, or with a ``*`` at its end what begins so; empty for any.
         labels: all of these.
+        owner: this; None for anybody.
         oldest_first: the order, by the time of creation.
     """
 
@@ -39,10 +40,11 @@ class RunFilter:
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     oldest_first: bool = False
+    owner: str | None = None
 
 
-def parse_filter(request: service_pb2.ListRunsRequest) -> RunFilter:
-    """Raises InvalidRequestError."""
+def parse_filter(request: service_pb2.ListRunsRequest, owner: str | None = None) -> RunFilter:
+    """What a request asks for, of an owner's runs or of all. Raises InvalidRequestError."""
     for state in request.states:
         if state not in run_pb2.RunState.values() or state == run_pb2.RUN_STATE_UNSPECIFIED:
             raise InvalidRequestError("states", f"has no state of number {state}")
@@ -59,6 +61,7 @@ def parse_filter(request: service_pb2.ListRunsRequest) -> RunFilter:
         request.name,
         dict(request.labels),
         request.order_by == OLDEST_FIRST,
+        owner,
     )
 
 

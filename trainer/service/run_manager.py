@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from trainer.metrics import Metrics
 from trainer.service import history, queue
+from trainer.service.confinement import Confinement
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
@@ -36,6 +38,7 @@ from trainer.service.run_queue import RunQueue
 from trainer.service.store import RunNotEndedError, Store, StoredRun
 from trainer.service.store_errors import StoreError
 from trainer.service.store_threads import StoreThreads
+from trainer.service.tls import Tls
 from trainer.service.watching import EVENTS_AT_ONCE, LOOK_UP_SECONDS, Heartbeat, Watching
 from trainer.spec.parse import check_against_data, describe_data, parse
 from trainer.spec.run_spec import RunSpec
@@ -76,7 +79,12 @@ class RunManager:
         cores: int,
         limits: UserLimits = NO_LIMITS,
         preemption: bool = True,
+        confinement: Confinement | None = None,
     ) -> None:
+        """
+        Args:
+            confinement: what specifications may name; None for everything that this process reads.
+        """
         self._store = store
         self._launcher = launcher
         self._instance = instance
@@ -89,6 +97,7 @@ class RunManager:
         self._threads = StoreThreads()
         self._read = self._threads.read
         self.watching = Watching(store, self._threads, self._queue)
+        self._confinement = confinement
         self._wake = asyncio.Event()
         # When each active run's runner last called, when each cancellation was asked for, and
         # which runs are to pause.
@@ -97,6 +106,7 @@ class RunManager:
         self._pausing: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
+        self.service_tls: Tls | None = None
 
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
@@ -127,6 +137,7 @@ class RunManager:
         request_id: str = "",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        owner: str = "",
     ) -> run_pb2.Run:
         """Check, store and queue a run; one that was submitted with the request id is given back.
 
@@ -145,6 +156,7 @@ class RunManager:
             request_id=request_id,
             labels=labels,
             priority=priority,
+            owner=owner,
         )
         # Before the data is looked at, which may have changed since the first time.
         known = await self._read(self._store.requested, run)
@@ -182,7 +194,9 @@ class RunManager:
         )
 
     async def _check(self, spec: RunSpec) -> None:
-        """Raises InvalidSpecError with what only shows beside the data and the cores here."""
+        """All that depends on this service. Raises InvalidSpecError."""
+        # First: nothing outside is looked at, not even for an error message.
+        await asyncio.to_thread(self._confine, spec)
         await asyncio.to_thread(check_against_data, spec, queue.workers_limit(self._cores))
         self._check_limits(spec.workers.count)
 
@@ -199,6 +213,11 @@ class RunManager:
                     )
                 ]
             )
+
+    def _confine(self, spec: RunSpec) -> None:
+        """Raises InvalidSpecError."""
+        if self._confinement is not None:
+            self._confinement.check(spec)
 
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
@@ -272,9 +291,11 @@ class RunManager:
 
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError, WorkersError
+            InvalidSpecError: its data lies, by now, where it may not.
         """
         run = await self._changeable(run_id)
         spec = parse(to_document(run.spec))
+        await asyncio.to_thread(self._confine, spec)
         data = await asyncio.to_thread(describe_data, spec)
         most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
         if not 1 <= workers <= most:
@@ -454,15 +475,17 @@ class RunManager:
             self._queue_is_stale = True
             return
         await self._announce(launched)
-        launch = Launch(run_id, launched.run.attempt, token, self.service_address)
+        launch = self._launch_of(launched.run, token)
         try:
+            # Again: a link may lead elsewhere by now, and roots may be others since a restart.
+            await asyncio.to_thread(self._confine, parse(to_document(launched.run.spec)))
             await self._launcher.start()
             if run_id in self._cancelling:
                 await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
                 return
             await self._launcher.launch(launch)
             self._heard[run_id] = time.monotonic()
-        except (RayError, RuntimeError, OSError) as error:
+        except (RayError, InvalidSpecError, RuntimeError, OSError) as error:
             await self._set_state(
                 run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}"
             )
@@ -470,6 +493,13 @@ class RunManager:
             _LOG.exception("run %s could not be launched", run_id)
             reason = f"it could not be launched: {type(error).__name__}: {error}"
             await self._set_state(run_id, run_pb2.RUN_STATE_FAILED, reason)
+
+    def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
+        launch = Launch(run.id, run.attempt, token, self.service_address)
+        if self.service_tls is None:
+            return launch
+        tls = self.service_tls
+        return replace(launch, certificate=tls.certificate, certificate_name=tls.name)
 
     async def _look_after(self, stored: StoredRun) -> None:
         """End a run whose runner is gone, or does not stop when told to."""

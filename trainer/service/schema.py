@@ -36,6 +36,16 @@ labels = table(
     column("key", Text),
     column("value", Text),
 )
+tokens = table(
+    "tokens",
+    column("id", Text),
+    column("digest", LargeBinary),  # SHA-256 of the secret
+    column("user", Text),
+    column("role", Text),
+    column("created", BigInteger),  # microseconds since 1970, as the next two
+    column("expires", BigInteger),  # NULL for never
+    column("revoked", BigInteger),  # NULL if it was not
+)
 
 _POSTGRES_LOCK = 0x73756D67  # "sumg"; services that start at once migrate one after the other
 _MIGRATION_SECONDS = 600
@@ -148,6 +158,23 @@ def _owners_requests_and_labels(connection: Connection) -> None:
     )
 
 
+def _tokens(connection: Connection) -> None:
+    octets = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
+    _execute(
+        connection,
+        f"""CREATE TABLE tokens (
+            id TEXT PRIMARY KEY,
+            digest {octets} NOT NULL,
+            "user" TEXT NOT NULL,
+            role TEXT NOT NULL,
+            created BIGINT NOT NULL,
+            expires BIGINT,
+            revoked BIGINT
+        )""",
+        "CREATE INDEX runs_owner ON runs (owner, created, number)",
+    )
+
+
 def _searchable(number: int, run: run_pb2.Run) -> dict[str, object]:
     return {
         "number": number,
@@ -165,6 +192,7 @@ def _execute(connection: Connection, *statements: str) -> None:
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _runs_and_events,
     _owners_requests_and_labels,
+    _tokens,
 )
 """The n-th makes a database of version n − 1 one of version n. Released ones never change."""
 

@@ -13,7 +13,11 @@ from grpc_reflection.v1alpha import reflection
 from trainer.metrics import Metrics
 from trainer.service.admission import Admission
 from trainer.service.api import RunnerService, TrainerService, refuse
+from trainer.service.audit import Audit
+from trainer.service.authentication import Authenticator
+from trainer.service.confinement import Confinement
 from trainer.service.file_locks import FileLocks
+from trainer.service.gate import Gate
 from trainer.service.instance import Instance
 from trainer.service.interceptor import RequestCounter
 from trainer.service.launcher import Launcher
@@ -24,11 +28,13 @@ from trainer.service.settings import (
     Limits,
     Settings,
     SettingsError,
+    TlsFiles,
     host_and_port,
-    require_loopback,
+    is_loopback,
     usable_cores,
 )
 from trainer.service.store import Store
+from trainer.service.tls import Tls
 from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
 STOP_SECONDS = 2.0
@@ -40,22 +46,29 @@ class Service:
 
     Attributes:
         address: where gRPC is served, once started.
-        metrics_address: where /metrics is served, or None.
+        metrics_address, metrics_url: where /metrics is served, or None.
         store: the run store, without a password.
 
     Raises:
-        SettingsError: an address cannot be used.
+        SettingsError: a setting cannot be used.
         StoreError: the run store cannot be opened.
     """
 
     def __init__(self, settings: Settings) -> None:
-        require_loopback(settings.address)
-        if settings.metrics_address is not None:
-            require_loopback(settings.metrics_address)
+        settings.check()
         self._settings = settings
+        self._tls = None if settings.tls is None else Tls.read(settings.tls)
+        self._confinement = (
+            Confinement.of(
+                settings.data_roots, settings.snapshot_roots, settings.locations, settings.state
+            )
+            if settings.confines
+            else None
+        )
         self._metrics_server: Any = None
         self.address = ""
         self.metrics_address: str | None = None
+        self.metrics_url: str | None = None
         self.store = ""
 
     async def __aenter__(self) -> Service:
@@ -78,24 +91,33 @@ class Service:
             cores,
             self._settings.user_limits,
             self._settings.preemption,
+            self._confinement,
         )
         limits = self._settings.limits
         name = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
-        self._server = grpc.aio.server(
-            interceptors=[RequestCounter(metrics), Admission(name, limits, refuse)],
-            options=_options(limits),
-        )
+        interceptors = [
+            RequestCounter(metrics),
+            Admission(name, limits, refuse),
+            self._gate(),
+        ]
+        self._server = grpc.aio.server(interceptors=interceptors, options=_options(limits))
+        self._servers = [self._server]
+        if self._settings.runner_address is not None:
+            self._servers.append(
+                grpc.aio.server(interceptors=interceptors, options=_options(limits))
+            )
         service_pb2_grpc.add_TrainerServiceServicer_to_server(
             TrainerService(self._manager), self._server
         )
         runner_pb2_grpc.add_RunnerServiceServicer_to_server(
-            RunnerService(self._manager, cores), self._server
+            RunnerService(self._manager, cores), self._servers[-1]
         )
         self._add_standard_services()
         try:
             self._listen(metrics)
             await self._manager.start()
-            await self._server.start()
+            for server in self._servers:
+                await server.start()
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -107,6 +129,11 @@ class Service:
             return FileLocks(self._settings.state / "services")
         return PostgresLocks(store)
 
+    def _gate(self) -> Gate:
+        authenticates = self._settings.authenticates
+        authenticator = Authenticator(self._store.tokens) if authenticates else None
+        return Gate(authenticator, self._manager.get, Audit(self._settings.state))
+
     def _add_standard_services(self) -> None:
         names = [
             service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name,
@@ -115,29 +142,54 @@ class Service:
         ]
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+        if self._settings.reflection:
+            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
         self._names = ["", *names[:1]]
 
     def _listen(self, metrics: Metrics) -> None:
-        host, _ = host_and_port(self._settings.address)
-        try:
-            port = self._server.add_insecure_port(self._settings.address)
-        except RuntimeError:
-            raise SettingsError(
-                f"{self._settings.address} is in use; stop what listens there or choose another "
-                "with --address"
-            ) from None
-        self.address = self._manager.service_address = f"{host}:{port}"
+        settings, manager = self._settings, self._manager
+        self.address = manager.service_address = self._open_port(
+            self._server, settings.address, "--address"
+        )
+        if settings.runner_address is not None:
+            manager.service_address = self._open_port(
+                self._servers[-1], settings.runner_address, "--runner-address"
+            )
+        manager.service_tls = self._tls
         if self._settings.metrics_address is not None:
             metrics_host, metrics_port = host_and_port(self._settings.metrics_address)
             try:
-                found, self._metrics_server = metrics.serve(metrics_host, metrics_port)
+                found, self._metrics_server = metrics.serve(
+                    metrics_host, metrics_port, self._metrics_tls()
+                )
             except OSError as error:
                 raise SettingsError(
                     f"metrics cannot be served at {self._settings.metrics_address}: "
                     f"{error.strerror}; choose another with --metrics-address"
                 ) from None
             self.metrics_address = f"{metrics_host}:{found}"
+            scheme = "http" if self._metrics_tls() is None else "https"
+            self.metrics_url = f"{scheme}://{self.metrics_address}/metrics"
+
+    def _open_port(self, server: grpc.aio.Server, address: str, option: str) -> str:
+        """The address with the port that was found."""
+        host, _ = host_and_port(address)
+        try:
+            if self._tls is None:
+                port = server.add_insecure_port(address)
+            else:
+                asks = server is self._server
+                port = server.add_secure_port(address, self._tls.credentials(asks))
+        except RuntimeError:
+            raise SettingsError(
+                f"{address} is in use; stop what listens there or choose another with {option}"
+            ) from None
+        return f"{host}:{port}"
+
+    def _metrics_tls(self) -> TlsFiles | None:
+        """What other machines reach is encrypted here too."""
+        address = self._settings.metrics_address
+        return None if address is None or is_loopback(address) else self._settings.tls
 
     async def ready(self) -> None:
         """Say to health checks that calls are served, and have Ray started for the first run.
@@ -158,7 +210,8 @@ class Service:
     ) -> None:
         await self._health.enter_graceful_shutdown()
         self._manager.watching.stop()
-        await self._server.stop(STOP_SECONDS)
+        for server in self._servers:
+            await server.stop(STOP_SECONDS)
         await self._manager.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()

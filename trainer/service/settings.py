@@ -43,22 +43,26 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def require_loopback(address: str) -> None:
-    """Refuse an address that other machines reach.
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address.
 
     Raises:
-        SettingsError: it is not on the loopback interface.
+        SettingsError: it is not host:port.
     """
     host, _ = host_and_port(address)
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        loopback = False
-    if not loopback:
-        raise SettingsError(
-            f"{address!r} can be reached from other machines, which is not supported without TLS; "
-            f"listen on loopback, like {DEFAULT_ADDRESS}, and use an SSH tunnel"
-        )
+        return False
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """PEM files; with a client CA, callers need a certificate of it."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,12 @@ class Settings:
         store: the URL of a Postgres for the run store; None is a file in the state folder.
         limits: what one user may have at once.
         preemption: whether runs give way to those of a higher priority.
+        runner_address: where runners call, if not at ``address``. Their own token lets them in,
+            never a client's certificate.
+        tls: needed by every address that other machines reach.
+        auth: ask for tokens on loopback too.
+        reflection: tell clients which methods there are.
+        data_roots, snapshot_roots, locations: what a specification may name; see Confinement.
     """
 
     state: Path
@@ -113,8 +123,43 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     user_limits: UserLimits = NO_LIMITS
     preemption: bool = True
+    runner_address: str | None = None
+    tls: TlsFiles | None = None
+    auth: bool = False
+    reflection: bool = True
+    data_roots: tuple[Path, ...] = ()
+    snapshot_roots: tuple[Path, ...] = ()
+    locations: tuple[str, ...] = ()
 
     @property
     def place(self) -> Path | str:
         """Of the run store: a file or a URL."""
         return self.state / "runs.db" if self.store is None else self.store
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether callers need a token."""
+        return self.auth or not is_loopback(self.address)
+
+    @property
+    def confines(self) -> bool:
+        """Whether specifications may name only what the operator has named."""
+        return self.authenticates or bool(self.data_roots or self.snapshot_roots or self.locations)
+
+    def check(self) -> None:
+        """
+        Raises:
+            SettingsError: settings that cannot be, or that leave a door open.
+        """
+        for address in (self.address, self.metrics_address, self.runner_address):
+            if address is not None and not is_loopback(address) and self.tls is None:
+                raise SettingsError(
+                    f"{address!r} can be reached from other machines, which needs TLS: give "
+                    f"--tls-cert and --tls-key, or listen on loopback, like {DEFAULT_ADDRESS}, and "
+                    "use an SSH tunnel"
+                )
+        if self.tls is not None and self.tls.client_ca is not None and self.runner_address is None:
+            raise SettingsError(
+                "--tls-client-ca needs --runner-address too: runners have no certificate and call "
+                "at an address of their own"
+            )

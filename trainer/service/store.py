@@ -27,6 +27,7 @@ from trainer.service.run_filter import Cursor, RunFilter
 from trainer.service.schema import events as events_table
 from trainer.service.schema import labels as labels_table
 from trainer.service.schema import runs as runs_table
+from trainer.service.token_store import TokenStore
 from trainer.v1 import run_pb2
 
 
@@ -68,6 +69,10 @@ class Store:
     """One database. Every method is one transaction; safe to call from any thread.
 
     Every method raises StoreUnavailableError while the database cannot be used.
+
+    Attributes:
+        name: of the database, without a password.
+        tokens: in the same database.
     """
 
     def __init__(self, place: Path | str) -> None:
@@ -78,6 +83,7 @@ class Store:
         """
         self._database = Database(place)
         self.name = self._database.name
+        self.tokens = TokenStore(self._database)
 
     def close(self) -> None:
         self._database.close()
@@ -276,6 +282,8 @@ _CHANGE = update(runs_table).where(runs_table.c.number == bindparam("the_number"
 def _listing(wanted: RunFilter, after: Cursor | None) -> Select[Any]:
     table = runs_table.c
     statement = _ALL
+    if wanted.owner is not None:
+        statement = statement.where(table.owner == wanted.owner)
     if wanted.states:
         statement = statement.where(table.state.in_(sorted(wanted.states)))
     if wanted.name.endswith("*"):
