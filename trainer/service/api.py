@@ -184,7 +184,7 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
     ) -> runner_pb2.ReportResponse:
         try:
             return await self._manager.report(
-                request.id, request.attempt, request.token, request.reports
+                request.id, request.attempt, request.token, request.reports, request.log
             )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)

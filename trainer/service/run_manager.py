@@ -22,6 +22,7 @@ from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
 from trainer.service.requests import check_labels, check_request_id
 from trainer.service.run_filter import Cursor, RunFilter
+from trainer.service.run_logs import RunLogs
 from trainer.service.store import RunNotEndedError, Store, StoredRun
 from trainer.service.store_errors import StoreError
 from trainer.spec.parse import check_against_data, describe_data, parse
@@ -107,6 +108,7 @@ class RunManager:
         self._cancelling: dict[str, float] = {}
         self._pausing: set[str] = set()
         self._sequences: dict[str, int] = {}
+        self.logs = RunLogs(self.directory)
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
 
@@ -130,6 +132,7 @@ class RunManager:
             _LOG.error("what the next service has to close is left open: %s", error)
         finally:
             self._database.shutdown()
+            self.logs.close()
 
     # What clients ask for.
 
@@ -202,6 +205,7 @@ class RunManager:
             raise RunFilesError(
                 run_id, f"the files of run {run_id} cannot be deleted, so it is kept: {error}"
             ) from None
+        await self.logs.forget(run_id)
         if not await self._call(self._store.delete, run_id):
             raise RunNotFoundError(run_id)
         self._sequences.pop(run_id, None)
@@ -327,7 +331,12 @@ class RunManager:
         return self._instance.state / "runs" / run_id
 
     async def report(
-        self, run_id: str, attempt: int, token: str, reports: Sequence[runner_pb2.RunReport]
+        self,
+        run_id: str,
+        attempt: int,
+        token: str,
+        reports: Sequence[runner_pb2.RunReport],
+        log: Sequence[run_pb2.LogLine] = (),
     ) -> runner_pb2.ReportResponse:
         """Store what a runner says; the answer says what it is to do.
 
@@ -336,6 +345,8 @@ class RunManager:
         """
         stored = await self._runner_of(run_id, attempt, token)
         self._heard[run_id] = time.monotonic()
+        # Before the events, so that whoever sees the run's end finds its last lines.
+        await self.logs.add(run_id, log)
         events = {}
         for report in reports:
             if report.HasField("step_times"):
@@ -406,7 +417,7 @@ class RunManager:
         )
         if launched is None:
             return
-        await self._announce(launched)
+        await self._announce(launched, [event])
         launch = Launch(run_id, launched.run.attempt, token, self.service_address)
         try:
             await self._launcher.start()
@@ -490,7 +501,7 @@ class RunManager:
             self._store.adopt, stored.run.id, stored.service, self._instance.name, queued
         )
         if adopted is not None:
-            await self._announce(adopted)
+            await self._announce(adopted, [queued] if queued is not None else ())
 
     async def _mine(
         self, states: Collection[run_pb2.RunState] = history.OPEN, limit: int | None = None
@@ -506,12 +517,13 @@ class RunManager:
         stored = await self._call(self._store.append, run_id, events)
         if stored is None:
             raise RunNotFoundError(run_id)
-        await self._announce(stored)
+        await self._announce(stored, events)
         return stored
 
-    async def _announce(self, stored: StoredRun) -> None:
-        """Tell watchers, metrics and the queue that a run has changed."""
+    async def _announce(self, stored: StoredRun, events: Sequence[run_pb2.Event] = ()) -> None:
+        """Tell watchers, metrics and the queue that a run has changed, and the log by what."""
         run = stored.run
+        await self.logs.tell(run, events)
         if run.state not in history.ACTIVE:
             self._heard.pop(run.id, None)
             self._cancelling.pop(run.id, None)

@@ -86,6 +86,21 @@ class TrainerServiceStub:
                 request_serializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamLogs = channel.unary_stream(
+                '/trainer.v1.TrainerService/StreamLogs',
+                request_serializer=trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
+                _registered_method=True)
+        self.DownloadWeights = channel.unary_stream(
+                '/trainer.v1.TrainerService/DownloadWeights',
+                request_serializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
+                _registered_method=True)
+        self.Predict = channel.unary_unary(
+                '/trainer.v1.TrainerService/Predict',
+                request_serializer=trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -165,6 +180,29 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamLogs(self, request, context):
+        """What the processes of a run have logged and printed. Ends with what there is now or, when it
+        is to follow, with the run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadWeights(self, request, context):
+        """A safetensors file with the weights of a run, or of a snapshot of it. FAILED_PRECONDITION
+        where there are none yet, or the service cannot read them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Predict(self, request, context):
+        """What the network of a run gives for some rows, evaluated as in training's tests.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -217,6 +255,21 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.FromString,
                     response_serializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'StreamLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamLogs,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.StreamLogsRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.StreamLogsResponse.SerializeToString,
+            ),
+            'DownloadWeights': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadWeights,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.SerializeToString,
+            ),
+            'Predict': grpc.unary_unary_rpc_method_handler(
+                    servicer.Predict,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.PredictRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.PredictResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -491,6 +544,87 @@ class TrainerService:
             '/trainer.v1.TrainerService/ListEvents',
             trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
             trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trainer.v1.TrainerService/StreamLogs',
+            trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trainer.v1.TrainerService/DownloadWeights',
+            trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Predict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/Predict',
+            trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
             options,
             channel_credentials,
             insecure,
