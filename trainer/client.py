@@ -10,6 +10,8 @@ with Client() as client:
 from __future__ import annotations
 
 import copy
+import functools
+import io
 import json
 import time
 import uuid
@@ -19,10 +21,15 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load
 
+from trainer.log_stream import read_logs
+from trainer.prediction import Prediction, predict
 from trainer.service import history
 from trainer.service.settings import DEFAULT_ADDRESS
 from trainer.spec.parse import parse
@@ -30,6 +37,7 @@ from trainer.spec.toml import override, read_toml
 from trainer.spec.violations import InvalidSpecError, Violation
 from trainer.spec.wire import to_message
 from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
+from trainer.weights_download import receive, save
 
 CALL_SECONDS = 30.0
 REACHABLE_SECONDS = 1.0
@@ -59,6 +67,10 @@ class NotEndedError(ClientError):
     """The run has not ended, so this cannot be done to it yet."""
 
 
+class NoWeightsError(ClientError):
+    """The run has no weights that the service can read."""
+
+
 class RequestConflictError(ClientError):
     """Something else was submitted with the same request id."""
 
@@ -69,7 +81,10 @@ _ERRORS: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: EndedError,
     grpc.StatusCode.ALREADY_EXISTS: RequestConflictError,
 }
-_REASONS: dict[str, type[ClientError]] = {"RUN_NOT_ENDED": NotEndedError}
+_REASONS: dict[str, type[ClientError]] = {
+    "RUN_NOT_ENDED": NotEndedError,
+    "NO_WEIGHTS": NoWeightsError,
+}
 """Of what shares its code with something else."""
 
 
@@ -225,6 +240,81 @@ class Client:
                 return
             yield from page.events
             request.after = page.events[-1].sequence
+
+    def logs(
+        self, run_id: str, *, follow: bool = False, after: int = 0, sources: Collection[str] = ()
+    ) -> Iterator[service_pb2.StreamLogsResponse]:
+        """What the processes of a run have logged, each line once. Raises NotFoundError.
+
+        Args:
+            follow: go on until the run has ended, also where the service is restarted meanwhile.
+            after: lines with a higher sequence number than this.
+            sources: of these, such as ``server`` or ``worker-0``; of all if there are none.
+        """
+        stream = functools.partial(self._stream, self._stub.StreamLogs)
+        return read_logs(
+            stream,
+            run_id,
+            follow=follow,
+            after=after,
+            sources=sources,
+            unreachable=UnreachableError,
+        )
+
+    def download(self, run_id: str, step: int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Every parameter of a run by its name, such as ``0.W``.
+
+        Args:
+            step: of a snapshot; None for the end or, before it, the newest snapshot.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+        """
+        content = io.BytesIO()
+        receive(self._weights(run_id, step), content.write)
+        arrays: dict[str, NDArray[np.float32]] = load(content.getvalue())
+        return arrays
+
+    def save_weights(
+        self, run_id: str, output: Path, step: int | None = None
+    ) -> service_pb2.WeightsFile:
+        """Write the weights of a run to a safetensors file, as ``download`` has them.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+            OSError: it cannot be written.
+        """
+        return save(self._weights(run_id, step), output)
+
+    def _weights(
+        self, run_id: str, step: int | None
+    ) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
+        return self._stream(self._stub.DownloadWeights, request)
+
+    def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
+        """What a run's network gives for rows.
+
+        Args:
+            x: (rows, *input) floats, as the network sees them.
+            step: as in ``download``.
+
+        Raises:
+            ValueError: x is no array of rows of floats.
+            NotFoundError, NoWeightsError
+        """
+        call = functools.partial(self._call, self._stub.Predict)
+        return predict(call, run_id, x, step)
+
+    def _stream(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """The responses of a streaming call."""
+        call = method(request)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise _typed(error, self.address) from None
+        finally:
+            call.cancel()
 
     def wait(self, run_id: str) -> run_pb2.Run:
         """The run when it has ended."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 LONGEST_REQUEST_ID = 128
 MOST_LABELS = 64
 LONGEST_LABEL_KEY = 64
 LONGEST_LABEL_VALUE = 256
+MOST_SOURCES = 64
 
 
 class InvalidRequestError(ValueError):
@@ -49,3 +50,9 @@ def check_text(field: str, text: str) -> None:
     """Raises InvalidRequestError."""
     if not text.isprintable():
         raise InvalidRequestError(field, "must not have control characters")
+
+
+def check_sources(sources: Collection[str]) -> None:
+    """Raises InvalidRequestError."""
+    if len(sources) > MOST_SOURCES:
+        raise InvalidRequestError("sources", f"must be at most {MOST_SOURCES}, got {len(sources)}")

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -70,7 +70,7 @@ class RunLogs:
         follow: bool,
         sources: Collection[str],
         run: Callable[[], Awaitable[run_pb2.Run]],
-    ) -> AsyncIterator[service_pb2.StreamLogsResponse]:
+    ) -> AsyncGenerator[service_pb2.StreamLogsResponse]:
         """The lines after a sequence number, as ``StreamLogs`` has them.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def arrays(place: Place) -> dict[str, Array]:
         raise _unreadable(place, error) from None
 
 
-def download(place: Place) -> Iterator[service_pb2.DownloadWeightsResponse]:
+def download(place: Place) -> Generator[service_pb2.DownloadWeightsResponse]:
     """The safetensors file in pieces, with its size before and its checksum after them.
 
     Raises:

@@ -73,9 +73,8 @@ class Service:
         metrics = Metrics()
         self._manager = RunManager(self._store, self._launcher, self._instance, metrics, cores)
         self._server = grpc.aio.server(interceptors=[RequestCounter(metrics)], options=_OPTIONS)
-        service_pb2_grpc.add_TrainerServiceServicer_to_server(
-            TrainerService(self._manager), self._server
-        )
+        self._api = TrainerService(self._manager)
+        service_pb2_grpc.add_TrainerServiceServicer_to_server(self._api, self._server)
         runner_pb2_grpc.add_RunnerServiceServicer_to_server(
             RunnerService(self._manager, cores), self._server
         )
@@ -147,6 +146,7 @@ class Service:
         await self._health.enter_graceful_shutdown()
         await self._manager.close()
         await self._server.stop(STOP_SECONDS)
+        self._api.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
