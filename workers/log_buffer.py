@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import deque
 
@@ -42,8 +41,12 @@ class LogBuffer(logging.Handler):
         logging.getLogger().addHandler(self)
         for name in OURS:
             logging.getLogger(name).setLevel(logging.INFO)
-        for level, stream in ((logging.INFO, sys.stdout), (logging.WARNING, sys.stderr)):
-            self._printed.append((level, Printed(stream.fileno())))
+        err, out = Printed(2), Printed(1)
+        self._printed.append((logging.WARNING, err))
+        if out.file == err.file:  # a job's driver has one file for both
+            out.close()
+        else:
+            self._printed.append((logging.INFO, out))
 
     def emit(self, record: logging.LogRecord) -> None:
         self.add(record.levelno, self.format(record), getattr(record, "step", None))

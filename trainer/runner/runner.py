@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import connect
 from workers.faults import NO_FAULTS, FaultPlan
+from workers.printed import COLOUR
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -50,8 +50,6 @@ RESTARTS = 3
 
 LAST = ("finished", "failed", "cancelled", "paused")
 """The reports that end an attempt."""
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ class Runner:
             self._link.attempt, platform.node(), os.getpid(), assignment.workers,
             spec_digest(spec.document())[:16], code_version(),
         )  # fmt: skip
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
         try:
             while not self._ended:
                 self._serve(spec, assignment, faults)
@@ -224,7 +222,7 @@ class Runner:
         try:
             ray.get(work, timeout=START_SECONDS)
         except Exception as error:
-            ending = _COLOUR.sub("", str(error)).strip()
+            ending = COLOUR.sub("", str(error)).strip()
             self._link.log.tell(name, logging.ERROR, f"its process has ended: {ending}")
             return _reason(error)
         return "it ended in good order"

@@ -37,7 +37,8 @@ def read_rows(path: Path, name: str | None = None) -> NDArray[Any]:
 
 def _of_archive(path: Path, name: str | None, size: int) -> NDArray[Any]:
     with zipfile.ZipFile(path) as archive:
-        names = [entry.removesuffix(".npy") for entry in archive.namelist()]
+        entries = [entry for entry in archive.namelist() if entry.endswith(".npy")]
+        names = [entry.removesuffix(".npy") for entry in entries]
         wanted = names[0] if name is None and len(names) == 1 else name
         if wanted not in names:
             found = ", ".join(repr(each)[:40] for each in names[:8])
