@@ -193,6 +193,7 @@ def work(
                 "ready on host %s as process %d: %d training rows, %s",
                 platform.node(), os.getpid(), len(loaded.train), link.kind,
             )  # fmt: skip
+            _send_log(link, log)
             # A replacement, such as worker-0.1, is drilled as the worker that it replaces.
             _serve(worker, link, faults.drill(name.partition(".")[0]), log)
         except (ServerSilentError, RefusedError):
