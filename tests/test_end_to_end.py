@@ -18,13 +18,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pytest
 from conftest import CORES, ROOT, RunningService, eventually
+from safetensors.numpy import load
 
 from trainer.cli import main as command_line
 from trainer.cli.exit_codes import ExitCode
 from trainer.service.store import Store
 from trainer.v1 import run_pb2
+from workers.datasets.digits import Digits
 
 SUMGRAD = Path(sys.executable).with_name("sumgrad")
 MNIST_MLP = ROOT / "examples" / "mnist-mlp.toml"
@@ -303,12 +306,21 @@ action = "kill"
 """
 
 
-def test_a_killed_worker_and_a_killed_server_cost_no_bit(
-    serve: Serve, trained: dict[str, dict[str, Any]]
-) -> None:
+@pytest.fixture(scope="module")
+def drilled(serve: Serve) -> dict[str, Any]:
+    """The digits example with a worker and the server killed on the way."""
     specification = serve.temporary / "drill.toml"
     specification.write_text(Path(DIGITS).read_text() + DRILL)
-    run = serve.json("run", str(specification), "--workers", "2", seconds=2 * SECONDS)
+    run: dict[str, Any] = serve.json(
+        "run", str(specification), "--workers", "2", seconds=2 * SECONDS
+    )
+    return run
+
+
+def test_a_killed_worker_and_a_killed_server_cost_no_bit(
+    serve: Serve, trained: dict[str, dict[str, Any]], drilled: dict[str, Any]
+) -> None:
+    run = drilled
     folder = serve.temporary / "state" / "runs" / run["id"]
     fired = [json.loads(line) for line in (folder / "faults.jsonl").read_text().splitlines()]
     assert [(one["target"], one["step"]) for one in fired] == [("worker-0", 100), ("server", 500)]
@@ -324,6 +336,72 @@ def test_a_killed_worker_and_a_killed_server_cost_no_bit(
     left = [event.membership for event in happened if event.membership.reason]
     assert [(one.worker, one.joined, one.step) for one in left] == [("worker-0", False, 99)]
     eventually(lambda: not any((folder / "snapshots").iterdir()))
+
+
+def test_the_log_of_a_drilled_run_tells_its_story(serve: Serve, drilled: dict[str, Any]) -> None:
+    command = serve.command("logs", drilled["id"], "--follow")
+    assert command.end() == ExitCode.OK, command.err.seen
+    lines = [json.loads(line) for line in command.out.seen]
+    assert [line["sequence"] for line in lines] == list(range(1, len(lines) + 1))
+    assert {line["attempt"] for line in lines} == {1}
+    told = [(line["source"], line["level"], line["message"]) for line in lines]
+
+    def place(source: str, level: str, start: str) -> int:
+        """Of the first such line."""
+        found = [
+            i for i, (s, n, message) in enumerate(told)
+            if (s, n) == (source, level) and message.startswith(start)
+        ]  # fmt: skip
+        assert found, f"{source} has not said {start!r}: {told}"
+        return found[0]
+
+    starts = [
+        place("service", "info", "launching"),
+        place("runner", "info", "attempt 1 starts"),
+        place("server", "info", "worker-0 joined"),
+    ]
+    deaths = {
+        name: [
+            place(name, "warning", f"drill: kill at the point {point!r}"),
+            place(name, "error", "its process has ended"),
+        ]
+        for name, point in (("worker-0", "answer"), ("server", "applying"))
+    }
+    ends = [
+        place("runner", "warning", "the parameter server is started again"),
+        place("server", "info", "goes on from the snapshot of step"),
+        place("server", "info", "the run has succeeded"),
+    ]
+    for death in deaths.values():
+        story = [*starts, *death, *ends[1:]]
+        assert story == sorted(story)
+    assert [*deaths["server"], *ends] == sorted([*deaths["server"], *ends])
+    place("worker-1", "info", "ready on host")
+    only = serve.command("logs", drilled["id"], "--source", "worker-0", "--text")
+    assert only.end() == ExitCode.OK
+    assert all(" worker-0" in line for line in only.out.seen if not line.startswith(" "))
+
+
+def test_the_weights_of_a_run_are_downloaded_and_predict_what_it_has_reported(
+    serve: Serve, drilled: dict[str, Any]
+) -> None:
+    command = serve.command("weights", drilled["id"], "--output", "w.safetensors")
+    assert command.end() == ExitCode.OK, command.err.seen
+    content = (serve.temporary / "w.safetensors").read_bytes()
+    assert content == Path(drilled["weights_path"]).read_bytes()
+
+    test = Digits().load().test
+    x, y = test.batch(np.arange(len(test)))
+    np.savez(serve.temporary / "digits.npz", x=x, y=y)
+    found = serve.command("predict", drilled["id"], "--input", "digits.npz", "--array", "x")
+    assert found.end() == ExitCode.OK, found.err.seen
+    predicted = found.document()
+    assert predicted["step"] == drilled["steps"]
+    assert np.mean(predicted["classes"] == y) == drilled["accuracy"]
+    W = {name: array.astype(np.float64) for name, array in load(content).items()}
+    hidden = np.maximum(0, x.reshape(len(x), -1) @ W["0.W"].T + W["0.b"])
+    scores = hidden @ W["1.W"].T + W["1.b"]
+    assert np.allclose(predicted["scores"], scores, rtol=1e-4, atol=1e-4)
 
 
 def test_a_run_is_verified_by_another_number_of_workers_until_its_record_is_forged(

@@ -23,7 +23,7 @@ def starting_weights(location: str, network: Network) -> Array:
     Raises:
         SnapshotError: it cannot be read, or is of another network.
     """
-    found = _parameters(location, read_checkpoint(location))
+    found = parameters(location, read_checkpoint(location))
     wanted = layout(network)
     problem = _misfit(found, wanted)
     if problem:
@@ -31,8 +31,12 @@ def starting_weights(location: str, network: Network) -> Array:
     return np.concatenate([found[name].ravel() for name, _ in wanted])
 
 
-def _parameters(location: str, checkpoint: Snapshot) -> dict[str, Array]:
-    """Every parameter by its name, as a weights file has them."""
+def parameters(location: str, checkpoint: Snapshot) -> dict[str, Array]:
+    """Every parameter by its name, as a weights file has them.
+
+    Raises:
+        SnapshotError: it does not say.
+    """
     if not checkpoint.document:
         return checkpoint.arrays
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+import platform
 import time
 from collections.abc import Iterator
 
@@ -16,6 +19,7 @@ from workers.datasets import Dataset, DatasetError, Split, data_digest
 from workers.diagnosis import diagnose
 from workers.faults import NO_FAULTS, Drill, FaultPlan
 from workers.job import Job
+from workers.log_buffer import LogBuffer
 from workers.sampling import Rows
 from workers.tree import Node, cover
 from workers.v1 import work_pb2
@@ -27,6 +31,8 @@ SILENCE_SECONDS = 60.0
 """A server pings every few seconds; one that is silent for this long is gone."""
 
 Batch = tuple[Array, Array]
+
+_LOG = logging.getLogger(__name__)
 
 
 class ServerSilentError(RuntimeError):
@@ -163,8 +169,12 @@ def work(
     name: str,
     vectors: Vectors = "auto",
     faults: FaultPlan = NO_FAULTS,
+    log: LogBuffer | None = None,
 ) -> None:
     """Join a server and compute its tasks until it says stop.
+
+    Args:
+        log: the server is sent what comes there.
 
     Raises:
         DatasetError, TargetError: the data cannot be used here; the server is told.
@@ -179,17 +189,29 @@ def work(
             loaded = job.source.load()
             worker = Worker(job, loaded, link.weights, link.sums)
             link.join(data_digest(loaded))
+            _LOG.info(
+                "ready on host %s as process %d: %d training rows, %s",
+                platform.node(), os.getpid(), len(loaded.train), link.kind,
+            )  # fmt: skip
+            _send_log(link, log)
             # A replacement, such as worker-0.1, is drilled as the worker that it replaces.
-            _serve(worker, link, faults.drill(name.partition(".")[0]))
+            _serve(worker, link, faults.drill(name.partition(".")[0]), log)
         except (ServerSilentError, RefusedError):
             raise
         except Exception as error:
             permanent = isinstance(error, (DatasetError, TargetError))
             link.fail(f"{type(error).__name__}: {error}", permanent)
             raise
+        finally:
+            _send_log(link, log)
 
 
-def _serve(worker: Worker, link: Link, drill: Drill) -> None:
+def _send_log(link: Link, log: LogBuffer | None) -> None:
+    if log is not None and (lines := log.take()):
+        link.log(lines)
+
+
+def _serve(worker: Worker, link: Link, drill: Drill, log: LogBuffer | None) -> None:
     while True:
         message = link.receive(SILENCE_SECONDS)
         if message is None:
@@ -206,6 +228,8 @@ def _serve(worker: Worker, link: Link, drill: Drill) -> None:
             else:
                 link.answer(*worker.compute(task))
             worker.gather_ahead(task)
+        if log is not None and log.due():
+            _send_log(link, log)
 
 
 def _answer_gradient(worker: Worker, link: Link, drill: Drill, task: work_pb2.Task) -> None:

@@ -20,5 +20,10 @@ def check_class_scores(loss: str, scores: Shape, targets: Targets) -> None:
 
 
 def measure_class_scores(s: Array, y: Array) -> tuple[float, float]:
-    """The sums of accuracy; the largest score, the first where tied, is the answer."""
-    return answers(s.argmax(axis=1) == y)
+    """The sums of accuracy; the class of the largest score is the answer."""
+    return answers(largest_class_score(s) == y)
+
+
+def largest_class_score(s: Array) -> Array:
+    """The class of each row's largest score, the first where tied."""
+    return s.argmax(axis=1)

@@ -8,7 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from layers.arrays import Array, Shape
-from layers.losses.class_scores import check_class_scores, measure_class_scores
+from layers.losses.class_scores import (
+    check_class_scores,
+    largest_class_score,
+    measure_class_scores,
+)
 from layers.losses.loss import Loss, Targets
 from layers.losses.metrics import ACCURACY, Metric
 
@@ -35,3 +39,6 @@ class CrossEntropy(Loss):
 
     def measure(self, s: Array, y: Array) -> tuple[float, ...]:
         return measure_class_scores(s, y)
+
+    def classes(self, s: Array) -> Array | None:
+        return largest_class_score(s)

@@ -12,6 +12,7 @@ from layers.losses.loss import Loss, Targets
 from layers.losses.metrics import ACCURACY, Metric, answers
 from layers.losses.two_classes import (
     check_scores,
+    class_of_sign,
     refuse,
     sigmoid_and_tail,
 )
@@ -42,3 +43,6 @@ class Logistic(Loss):
 
     def measure(self, s: Array, y: Array) -> tuple[float, ...]:
         return answers((s > 0) == (y.reshape(s.shape) > 0.5))
+
+    def classes(self, s: Array) -> Array | None:
+        return class_of_sign(s)

@@ -49,3 +49,7 @@ class Loss(Protocol):
     def measure(self, s: Array, y: Array) -> tuple[float, ...]:
         """The metric's sums over the rows."""
         ...
+
+    def classes(self, s: Array) -> Array | None:
+        """The class that each row's scores stand for, as integers; None where there are none."""
+        return None

@@ -13,6 +13,7 @@ from layers.losses.metrics import ACCURACY, Metric, answers
 from layers.losses.two_classes import (
     are_class_numbers,
     check_scores,
+    class_of_sign,
     refuse,
     sigmoid_and_tail,
 )
@@ -45,6 +46,9 @@ class SignedLogistic(Loss):
 
     def measure(self, s: Array, y: Array) -> tuple[float, ...]:
         return answers((s > 0) == (_signs(s, y) > 0))
+
+    def classes(self, s: Array) -> Array | None:
+        return class_of_sign(s)
 
 
 def _signs(s: Array, y: Array) -> Array:

@@ -26,6 +26,11 @@ def check_scores(loss: str, scores: Shape, targets: Targets) -> None:
         )
 
 
+def class_of_sign(s: Array) -> Array | None:
+    """1 where a row's one score is positive, else 0; None where it has several scores."""
+    return (s[:, 0] > 0).astype(np.int64) if s.shape[1:] == (1,) else None
+
+
 def are_class_numbers(y: Array) -> bool:
     return y.dtype.kind in "iu"
 

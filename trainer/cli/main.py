@@ -17,6 +17,8 @@ from trainer.cli.describe import description_document, parse_shape, print_descri
 from trainer.cli.exit_codes import ExitCode, of_run
 from trainer.cli.follow import follow
 from trainer.cli.gradcheck import print_report, report_document
+from trainer.cli.logs import print_logs
+from trainer.cli.predict import print_prediction, read_input, write_scores
 from trainer.cli.show import (
     digests,
     document,
@@ -30,6 +32,7 @@ from trainer.cli.store_options import State, StoreUrl, without_secret
 from trainer.cli.tokens import app as tokens
 from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, RunHandle, UnreachableError, read_spec
+from trainer.client.weights_download import DamagedDownloadError
 from trainer.service import history
 from trainer.service.local_ray import RayError
 from trainer.service.queue import UserLimits, workers_limit
@@ -451,6 +454,80 @@ def delete(run_id: RunId, address: Address = None) -> None:
 
 
 @app.command()
+def logs(
+    run_id: RunId,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run ends.")] = False,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source", help="Of service, runner, server or a worker, like worker-0. Repeatable."
+        ),
+    ] = None,
+    after: Annotated[int, typer.Option(min=0, help="Lines after this sequence number.")] = 0,
+    json: Annotated[
+        bool, typer.Option("--json/--text", help="One JSON object a line, or text for reading.")
+    ] = True,
+    address: Address = None,
+) -> None:
+    """Print what the processes of a run have logged. Ctrl-C leaves the run going."""
+    with Client(_checked(address)) as client:
+        lines = client.logs(run_id, follow=follow, after=after, sources=tuple(sources or ()))
+        print_logs(lines, json)
+
+
+@app.command()
+def weights(
+    run_id: RunId,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write them.  [default: RUN.safetensors]")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="Of the snapshot of this step.  [default: newest]")
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Download the weights of a run, or of its newest snapshot, as a safetensors file."""
+    path = output or Path(f"{run_id}.safetensors")
+    with Client(_checked(address)) as client:
+        try:
+            found = client.save_weights(run_id, path, step)
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be written: {error.strerror}") from None
+    origin = f"the snapshot of step {found.step}" if found.snapshot else f"step {found.step}"
+    _say(f"weights of {origin}, {found.size} bytes")
+    print(path)
+
+
+@app.command()
+def predict(
+    run_id: RunId,
+    rows: Annotated[
+        Path, typer.Option("--input", metavar="FILE", help="Rows: .npy, or .npz with --array.")
+    ],
+    array: Annotated[str | None, typer.Option(help="Which array of a .npz file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the scores to this .npy file instead of JSON.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option(min=0, help="By the snapshot of this step.  [default: newest]")
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Scores, and classes where there are any, of rows as the network of a run sees them."""
+    x = read_input(rows, array)
+    with Client(_checked(address)) as client:
+        found = client.predict(run_id, x, step)
+    if output is None:
+        print_prediction(found)
+        return
+    try:
+        write_scores(found, output)
+    except OSError as error:
+        raise SettingsError(f"{output} cannot be written: {error.strerror}") from None
+    print(output)
+
+
+@app.command()
 def describe(
     spec: SpecFile,
     overrides: Overrides = None,
@@ -575,7 +652,7 @@ def _main() -> int:
         for violation in error.violations:
             _say(f"error: {violation}")
         return ExitCode.BAD_INPUT
-    except (SettingsError, StoreError, CannotVerifyError) as error:
+    except (SettingsError, StoreError, CannotVerifyError, DamagedDownloadError) as error:
         _say(f"error: {error}")
         return ExitCode.BAD_INPUT
     except (UnreachableError, RayError) as error:

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
+import io
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load
 
-from trainer.client import connection, requests, retry
+from trainer.client import connection, prediction, requests, retry
 from trainer.client.async_run_handle import AsyncRunHandle
 from trainer.client.cursor import Cursor
 from trainer.client.deadline import Deadline
-from trainer.client.errors import ClientError, typed
+from trainer.client.errors import ClientError, UnreachableError, typed
+from trainer.client.log_stream import LogReading
+from trainer.client.prediction import Prediction
 from trainer.client.requests import Curves, Spec, read_spec
+from trainer.client.weights_download import receive, save
 from trainer.service import history
 from trainer.service.settings import DEFAULT_ADDRESS
 from trainer.spec.violations import InvalidSpecError
@@ -251,6 +266,65 @@ class AsyncClient:
         request = requests.curves(run_id, series, max_points)
         response: service_pb2.ListPointsResponse = await self._call(self._stub.ListPoints, request)
         return requests.points(response)
+
+    async def logs(
+        self, run_id: str, *, follow: bool = False, after: int = 0, sources: Collection[str] = ()
+    ) -> AsyncGenerator[service_pb2.StreamLogsResponse, None]:
+        """What the processes of a run have logged, each line once; see Client.logs."""
+        reading = LogReading(run_id, follow, after, sources)
+        while True:
+            try:
+                async with aclosing(self._stream(self._stub.StreamLogs, reading.request)) as found:
+                    async for response in found:
+                        reading.goes_on(response)
+                        yield response
+                return
+            except UnreachableError as error:
+                await asyncio.sleep(reading.seconds(error))
+
+    async def download(
+        self, run_id: str, step: int | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Every parameter of a run by its name; see Client.download."""
+        content = io.BytesIO()
+        receive(await self._weights(run_id, step), content.write)
+        arrays: dict[str, NDArray[np.float32]] = load(content.getvalue())
+        return arrays
+
+    async def save_weights(
+        self, run_id: str, output: Path, step: int | None = None
+    ) -> service_pb2.WeightsFile:
+        """Write the weights of a run to a safetensors file; see Client.save_weights."""
+        return await asyncio.to_thread(save, await self._weights(run_id, step), output)
+
+    async def _weights(
+        self, run_id: str, step: int | None
+    ) -> Sequence[service_pb2.DownloadWeightsResponse]:
+        request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
+        return [found async for found in self._stream(self._stub.DownloadWeights, request)]
+
+    async def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
+        """What a run's network gives for rows; see Client.predict."""
+        rows = prediction.checked_rows(x)
+        [first_request] = prediction.requests(run_id, rows[:1], step, 1)
+        first = await self._call(self._stub.Predict, first_request)
+        many = prediction.rows_a_call(rows, first)
+        later = [
+            await self._call(self._stub.Predict, request)
+            for request in prediction.requests(run_id, rows[1:], first.step, many)
+        ]
+        return prediction.joined([first, *later])
+
+    async def _stream(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
+        """The responses of a streaming call."""
+        call = method(request)
+        try:
+            async for response in call:
+                yield response
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+        finally:
+            call.cancel()
 
     async def wait(
         self,

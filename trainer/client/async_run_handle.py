@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trainer.client.prediction import Prediction
 from trainer.client.requests import Curves
 from trainer.v1 import run_pb2, service_pb2
 
@@ -71,6 +76,24 @@ class AsyncRunHandle:
     async def points(self, *series: str, max_points: int = 0) -> Curves:
         """The curves so far, by the names of their series; see AsyncClient.points."""
         return await self._client.points(self.id, *series, max_points=max_points)
+
+    def logs(
+        self, *, follow: bool = False, after: int = 0, sources: Collection[str] = ()
+    ) -> AsyncIterator[service_pb2.StreamLogsResponse]:
+        """What its processes have logged; see Client.logs."""
+        return self._client.logs(self.id, follow=follow, after=after, sources=sources)
+
+    async def weights(self, step: int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Every parameter by its name; see Client.download."""
+        return await self._client.download(self.id, step)
+
+    async def save_weights(self, output: Path, step: int | None = None) -> service_pb2.WeightsFile:
+        """Write the weights to a safetensors file; see Client.save_weights."""
+        return await self._client.save_weights(self.id, output, step)
+
+    async def predict(self, x: ArrayLike, step: int | None = None) -> Prediction:
+        """What the network gives for rows; see Client.predict."""
+        return await self._client.predict(self.id, x, step)
 
     def _seen(self, info: run_pb2.Run) -> run_pb2.Run:
         self.info = info

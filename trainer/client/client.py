@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -10,15 +12,21 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load
 
 from trainer.client import connection, requests, retry
 from trainer.client.background import BackgroundStream
 from trainer.client.cursor import Cursor
 from trainer.client.deadline import Deadline
-from trainer.client.errors import ClientError, typed
+from trainer.client.errors import ClientError, UnreachableError, typed
+from trainer.client.log_stream import read_logs
+from trainer.client.prediction import Prediction, predict
 from trainer.client.requests import Curves, Spec, read_spec
 from trainer.client.run_handle import RunHandle
+from trainer.client.weights_download import receive, save
 from trainer.service import history
 from trainer.service.settings import DEFAULT_ADDRESS
 from trainer.spec.violations import InvalidSpecError
@@ -247,6 +255,82 @@ class Client:
         request = requests.curves(run_id, series, max_points)
         response: service_pb2.ListPointsResponse = self._call(self._stub.ListPoints, request)
         return requests.points(response)
+
+    def logs(
+        self, run_id: str, *, follow: bool = False, after: int = 0, sources: Collection[str] = ()
+    ) -> Iterator[service_pb2.StreamLogsResponse]:
+        """What the processes of a run have logged, each line once. Raises NotFoundError.
+
+        Args:
+            follow: go on until the run has ended, also where the service is restarted meanwhile.
+            after: lines with a higher sequence number than this.
+            sources: of these, such as ``server`` or ``worker-0``; of all if there are none.
+        """
+        stream = functools.partial(self._stream, self._stub.StreamLogs)
+        return read_logs(
+            stream,
+            run_id,
+            follow=follow,
+            after=after,
+            sources=sources,
+            unreachable=UnreachableError,
+        )
+
+    def download(self, run_id: str, step: int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Every parameter of a run by its name, such as ``0.W``.
+
+        Args:
+            step: of a snapshot; None for the end or, before it, the newest snapshot.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+        """
+        content = io.BytesIO()
+        receive(self._weights(run_id, step), content.write)
+        arrays: dict[str, NDArray[np.float32]] = load(content.getvalue())
+        return arrays
+
+    def save_weights(
+        self, run_id: str, output: Path, step: int | None = None
+    ) -> service_pb2.WeightsFile:
+        """Write the weights of a run to a safetensors file, as ``download`` has them.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+            OSError: it cannot be written.
+        """
+        return save(self._weights(run_id, step), output)
+
+    def _weights(
+        self, run_id: str, step: int | None
+    ) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
+        return self._stream(self._stub.DownloadWeights, request)
+
+    def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
+        """What a run's network gives for rows.
+
+        Args:
+            x: (rows, *input) floats, as the network sees them.
+            step: as in ``download``.
+
+        Raises:
+            ValueError: x is no array of rows of floats.
+            NotFoundError, NoWeightsError
+        """
+        call = functools.partial(self._call, self._stub.Predict)
+        return predict(call, run_id, x, step)
+
+    def _stream(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
+        """The responses of a streaming call."""
+        stream: BackgroundStream[Any] = BackgroundStream(method(request))
+        try:
+            while (response := stream.next(None)) is not None:
+                yield response
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+        finally:
+            stream.close()
 
     def wait(
         self,

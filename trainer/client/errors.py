@@ -71,6 +71,10 @@ class NotAllowedError(ClientError):
     """The token's role may not do this."""
 
 
+class NoWeightsError(PreconditionError):
+    """The run has no weights that the service can read."""
+
+
 class RequestConflictError(ClientError):
     """Something else was submitted with the same request id."""
 
@@ -104,7 +108,10 @@ REASONS: dict[str, type[ClientError]] = {
     "INVALID_REQUEST": InvalidRequestError,
     "WORKERS": WorkersError,
     "CURSOR_EXPIRED": CursorExpiredError,
+    "NO_WEIGHTS": NoWeightsError,
     "TOO_MANY_CALLS": BusyError,
+    "PREDICTIONS_BUSY": BusyError,
+    "LOGS_CLOSED": UnreachableError,
     "SERVICE_STOPPING": UnreachableError,
     "STORE_UNAVAILABLE": UnreachableError,
 }

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
 
 from trainer.runner.runner import Runner
 from trainer.runner.service_link import ServiceGoneError, ServiceLink
 
+_LOG = logging.getLogger(__name__)
+
 
 def main() -> int:
     link = ServiceLink(os.environ)
+    link.log.own.capture()
     try:
         Runner(link).run()
     except ServiceGoneError as error:
         print(f"the run is given up: {error}", file=sys.stderr)
         return 1
+    except Exception:
+        _LOG.exception("the runner fails")
+        raise
     finally:
+        with contextlib.suppress(ServiceGoneError):
+            link.send()
         link.close()
     return 0
 

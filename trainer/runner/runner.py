@@ -6,7 +6,9 @@ the service and the service's wishes down to the server.
 
 from __future__ import annotations
 
-import sys
+import logging
+import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +18,16 @@ from typing import Any
 import ray
 import zmq
 
-from trainer.receipt import spec_digest
+from trainer.receipt import code_version, spec_digest
 from trainer.runner.actors import ServerActor, WorkerActor
 from trainer.runner.crew import Actor, Crew, SlotFailedError, Work
+from trainer.runner.drill_journal import DrillJournal
+from trainer.runner.narration import tell
 from trainer.runner.service_link import ServiceLink
 from trainer.server.parameter_server import TrainingPlan
 from trainer.server.rounds import RUNNER
 from trainer.server.snapshot_keeper import SnapshotPlan
+from trainer.snapshots.location import snapshots_of
 from trainer.snapshots.snapshot import SnapshotError
 from trainer.snapshots.store import SnapshotStore
 from trainer.spec.parse import parse
@@ -31,6 +36,7 @@ from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress, connect
 from workers.faults import NO_FAULTS, FaultPlan
+from workers.printed import COLOUR
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -47,6 +53,8 @@ RESTARTS = 3
 LAST = ("finished", "failed", "cancelled", "paused")
 """The reports that end an attempt."""
 
+_LOG = logging.getLogger(__name__)
+
 
 class Runner:
     """One attempt at one run."""
@@ -59,6 +67,7 @@ class Runner:
         self._furthest = 0
         self._deaths = 0
         self._drill = NO_FAULTS.drill(RUNNER)
+        self._journal: DrillJournal | None = None
 
     def run(self) -> None:
         """Take the run, see it through, report its outcome.
@@ -71,7 +80,13 @@ class Runner:
         journal = Path(assignment.directory) / "faults.jsonl"
         faults = FaultPlan(tuple(spec.faults), self._link.attempt, journal)
         self._drill = faults.drill(RUNNER)
-        ray.init(log_to_driver=False)
+        self._journal = DrillJournal(journal, self._link.attempt) if spec.faults else None
+        _LOG.info(
+            "attempt %d starts on host %s as process %d: %d worker(s), spec %s, code %s",
+            self._link.attempt, platform.node(), os.getpid(), assignment.workers,
+            spec_digest(spec.document())[:16], code_version(),
+        )  # fmt: skip
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
         try:
             while not self._ended:
                 self._serve(spec, assignment, faults)
@@ -83,6 +98,7 @@ class Runner:
         # Not before the outcome is stored: a run whose success nobody knows is resumed.
         if self._succeeded:
             _delete_snapshots(_snapshots(spec, assignment.directory))
+        _LOG.info("the runner ends")
 
     def _serve(
         self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan
@@ -119,7 +135,7 @@ class Runner:
             if ray.wait([training], timeout=0)[0] and not self._ended:
                 # Its last report may still be on its way if it ended in good order.
                 self._collect(socket, crew)
-                self._server_died(_outcome(training))
+                self._server_died(self._outcome("server", training))
                 return
 
     def _collect(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
@@ -128,13 +144,16 @@ class Runner:
         while (left := deadline - time.monotonic()) > 0 and socket.poll(int(left * 1000) + 1):
             report = runner_pb2.RunReport.FromString(socket.recv())
             kind = report.WhichOneof("kind")
+            if kind == "log":
+                self._link.log.add(report.log.lines)
+                continue
             if kind == "expel":
                 report = self._expel(report.expel, crew)
             if kind == "membership" and report.membership.joined:
                 crew.contributed(report.membership.worker)
             if kind == "progress" and report.progress.step > self._furthest:
                 self._furthest, self._deaths = report.progress.step, 0
-            self._link.add(report)
+            self._report("server", report)
             if kind == "progress":
                 self._drill.at("progress", report.progress.step)
             if kind in LAST:
@@ -148,15 +167,28 @@ class Runner:
             ray.kill(actor)
         return runner_pb2.RunReport(warning=run_pb2.Warning(message=expel.reason))
 
+    def _report(self, source: str, report: runner_pb2.RunReport) -> None:
+        """Put a report in line, and what the log says of it."""
+        self._link.add(report)
+        if (told := tell(report)) is not None:
+            self._link.log.tell(source, *told)
+
+    def _log_drills(self) -> None:
+        for target, message, step in self._journal.fired() if self._journal else ():
+            self._link.log.tell(target, logging.WARNING, message, step)
+
     def _exchange(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
         """Send reports to the service; do what it wishes."""
+        self._log_drills()
         wishes = self._link.send()
         if wishes is not None and not self._ended:
             if wishes.cancel and self._cancelled is None:
                 self._cancelled = time.monotonic()
+                _LOG.info("the run is to be cancelled")
                 _command(socket, cancel=runner_pb2.Cancel())
             if wishes.pause and not self._pausing:
                 self._pausing = True
+                _LOG.info("the run is to be paused")
                 _command(socket, pause=runner_pb2.Pause())
             for worker in crew.resize(wishes.workers) if wishes.workers else ():
                 _command(socket, worker_retired=runner_pb2.WorkerRetired(worker=worker))
@@ -168,9 +200,8 @@ class Runner:
         watched = list(crew.members)
         done = ray.wait(watched, num_returns=len(watched), timeout=0)[0] if watched else []
         for work in done:
-            reason = _outcome(work)
-            lost = runner_pb2.WorkerLost(worker=crew.members[work].name, reason=reason)
-            _command(socket, worker_lost=lost)
+            name, reason = crew.members[work].name, self._outcome(crew.members[work].name, work)
+            _command(socket, worker_lost=runner_pb2.WorkerLost(worker=name, reason=reason))
             crew.ended(work, reason)
 
     def _server_died(self, reason: str) -> None:
@@ -184,7 +215,19 @@ class Runner:
         elif self._cancelled is not None:
             self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
         else:
-            self._link.add(runner_pb2.RunReport(restarted=run_pb2.Restarted(reason=reason)))
+            restarted = run_pb2.Restarted(reason=reason)
+            self._report(RUNNER, runner_pb2.RunReport(restarted=restarted))
+
+    def _outcome(self, name: str, work: Work) -> str:
+        """Why an actor's work is over, in a line; the log has the whole traceback."""
+        self._log_drills()
+        try:
+            ray.get(work, timeout=START_SECONDS)
+        except Exception as error:
+            ending = COLOUR.sub("", str(error)).strip()
+            self._link.log.tell(name, logging.ERROR, f"its process has ended: {ending}")
+            return _reason(error)
+        return "it ended in good order"
 
     def _fail(self, message: str) -> None:
         self._end(runner_pb2.RunReport(failed=runner_pb2.Failed(message=message)))
@@ -193,7 +236,7 @@ class Runner:
         """The outcome, unless the server has told one already."""
         if not self._ended:
             self._ended = True
-            self._link.add(report)
+            self._report(RUNNER, report)
 
 
 @contextmanager
@@ -210,20 +253,11 @@ def _delete_snapshots(plan: SnapshotPlan) -> None:
     try:
         SnapshotStore(plan.location, plan.keep).delete_all()
     except SnapshotError as error:
-        print(error, file=sys.stderr)
+        _LOG.warning("%s", error)
 
 
 def _command(socket: zmq.Socket[bytes], **kind: Any) -> None:
     socket.send(runner_pb2.Command(**kind).SerializeToString())
-
-
-def _outcome(work: Work) -> str:
-    """Why an actor's work is over."""
-    try:
-        ray.get(work, timeout=START_SECONDS)
-    except Exception as error:
-        return _reason(error)
-    return "it ended in good order"
 
 
 def _reason(error: Exception) -> str:
@@ -256,12 +290,9 @@ def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPl
 
 
 def _snapshots(spec: RunSpec, directory: str) -> SnapshotPlan:
-    """Below a location that runs share, each has a folder that is named as its own folder is."""
-    chosen, path = spec.snapshots, Path(directory)
-    shared = chosen.location
-    location = str(path / "snapshots") if shared is None else f"{shared.rstrip('/')}/{path.name}"
+    chosen = spec.snapshots
     return SnapshotPlan(
-        location=location,
+        location=snapshots_of(Path(directory), chosen.location),
         spec=spec_digest(spec.document()),
         keep=chosen.keep,
         every_steps=chosen.every_steps,

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from trainer.runner.outbox import Outbox
 from trainer.v1 import runner_pb2, runner_pb2_grpc
 
 CALL_SECONDS = 10.0
@@ -21,7 +22,11 @@ class ServiceGoneError(RuntimeError):
 
 
 class ServiceLink:
-    """Reports in order and without loss: what is not acknowledged is sent again."""
+    """Reports in order and without loss: what is not acknowledged is sent again.
+
+    Attributes:
+        log: the run's log lines, which go with the reports.
+    """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._who: dict[str, Any] = {
@@ -31,6 +36,7 @@ class ServiceLink:
         }
         self._channel = _channel(environment)
         self._stub = runner_pb2_grpc.RunnerServiceStub(self._channel)
+        self.log = Outbox(self.attempt)
         self._waiting: list[runner_pb2.RunReport] = []
         self._number = 0
         self._reached = time.monotonic()
@@ -57,7 +63,8 @@ class ServiceLink:
         Raises:
             ServiceGoneError: it has not answered for GONE_SECONDS, or refuses this runner.
         """
-        request = runner_pb2.ReportRequest(**self._who, reports=self._waiting)
+        lines = self.log.next()
+        request = runner_pb2.ReportRequest(**self._who, reports=self._waiting, log=lines)
         try:
             response = self._stub.Report(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
@@ -68,6 +75,7 @@ class ServiceLink:
             return None
         self._reached = time.monotonic()
         self._waiting.clear()
+        self.log.acknowledged(len(lines))
         return response
 
     def flush(self) -> None:
@@ -76,9 +84,8 @@ class ServiceLink:
         Raises:
             ServiceGoneError: see ``send``.
         """
-        while self._waiting:
-            self.send()
-            if self._waiting:
+        while self._waiting or self.log:
+            if self.send() is None:
                 time.sleep(0.5)
 
     def close(self) -> None:

@@ -5,7 +5,10 @@ Knows no Ray. One thread runs ``train``; the rounds are what speaks to workers a
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,11 +36,14 @@ from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress
 from workers.faults import NO_FAULTS, FaultPlan
 from workers.job import Job
+from workers.log_buffer import LogBuffer
 from workers.v1 import work_pb2
 from workers.worker import chunks
 
 PROGRESS_SECONDS = 0.25
 """Progress is reported at most this often."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class RunPausedError(Exception):
@@ -92,6 +98,7 @@ class ParameterServer:
         host: the address that workers on other hosts reach.
         clock: seconds, never going back; what late and silent workers and the age of snapshots
             are measured by.
+        log: the runner is sent what comes there.
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class ParameterServer:
         plan: TrainingPlan,
         host: str = "127.0.0.1",
         clock: Callable[[], float] = time.monotonic,
+        log: LogBuffer | None = None,
     ) -> None:
         self._plan = plan
         self._data = plan.job.source.describe()
@@ -113,7 +121,7 @@ class ParameterServer:
         self._hub.weights[:] = self._network.init(plan.job.seed)
         self._hub.publish()
         self._state = TrainingState(self._hub.weights, plan.descent.rule.init(size))
-        self._rounds = Rounds(self._hub, plan.workers, plan.fingerprint, clock)
+        self._rounds = Rounds(self._hub, plan.workers, plan.fingerprint, clock, log)
         self._reduction = Reduction(size)
         self._clock = clock
         self._times = StepTimes()
@@ -127,7 +135,11 @@ class ParameterServer:
 
     def train(self) -> None:
         """Train to the end; the runner gets every report, the last of which tells the outcome."""
-        report = self._rounds.report
+
+        def report(last: runner_pb2.RunReport) -> None:
+            self._rounds.send_log()
+            self._rounds.report(last)
+
         try:
             result = self._train()
             report(runner_pb2.RunReport(finished=result))
@@ -145,6 +157,11 @@ class ParameterServer:
                 self._keeper.close()
 
     def _train(self) -> run_pb2.Result:
+        _LOG.info(
+            "ready on host %s as process %d at %s: %d parameters, %d steps of %d shards",
+            platform.node(), os.getpid(), self.address.remote,
+            self._network.size, self._last_step, self._sampling.shards,
+        )  # fmt: skip
         self._rounds.gather()
         if not self._restore():
             self._start_from_checkpoint()

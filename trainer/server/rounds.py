@@ -7,7 +7,7 @@ passes here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import zmq
@@ -30,10 +30,12 @@ from trainer.server.dispatch import (
     WorkerRetired,
 )
 from trainer.server.hub import Hub, Received
+from trainer.server.log_lines import log_lines
 from trainer.server.round_answers import RoundAnswers
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ProcessGoneError, SharedMemoryError
 from workers.fingerprint import Fingerprint, fingerprint
+from workers.log_buffer import LogBuffer
 from workers.tree import cover
 from workers.v1 import work_pb2
 
@@ -65,6 +67,7 @@ class Rounds:
         workers: how many will join.
         policy: what becomes of a worker that computes with other bits.
         clock: seconds, never going back; what late and silent workers are measured by.
+        log: the runner is sent what comes there.
 
     Attributes:
         step: steps done so far, for reports of who came and went; the training loop sets it.
@@ -76,7 +79,12 @@ class Rounds:
     """
 
     def __init__(
-        self, hub: Hub, workers: int, policy: FingerprintPolicy, clock: Callable[[], float]
+        self,
+        hub: Hub,
+        workers: int,
+        policy: FingerprintPolicy,
+        clock: Callable[[], float],
+        log: LogBuffer | None = None,
     ) -> None:
         self.step = 0
         self.pausing = False
@@ -86,6 +94,7 @@ class Rounds:
         self._expected = workers
         self._policy = policy
         self._clock = clock
+        self._log = log
         self._heard = self._pinged = clock()
         self._dispatch = Dispatch()
         # Whoever has said anything and is not known to be gone.
@@ -155,6 +164,8 @@ class Rounds:
         Returns:
             Whether the round is complete.
         """
+        if self._log is not None and self._log.due():
+            self.send_log()
         now = self._clock()
         due = min(self._pinged + PING_SECONDS, self._heard + ANSWER_SECONDS)
         late = self._dispatch.deadline()
@@ -196,6 +207,8 @@ class Rounds:
                 self._admit(sender, content.join)
             case "failure":
                 self._failed(sender, content.failure)
+            case "log":
+                self._pass_on(sender, content.log.lines)
             case "answer":
                 answer = content.answer
                 event = Answered(sender, answer.round, Range(answer.begin, answer.end))
@@ -349,6 +362,16 @@ class Rounds:
     def report(self, report: runner_pb2.RunReport) -> None:
         """Tell the runner."""
         self._hub.send(RUNNER, report.SerializeToString())
+
+    def send_log(self) -> None:
+        """Tell the runner what this process has logged."""
+        if self._log is not None:
+            self._pass_on("server", self._log.take())
+
+    def _pass_on(self, source: str, lines: Sequence[work_pb2.LogLine]) -> None:
+        if lines:
+            log = runner_pb2.Log(lines=log_lines(source, lines))
+            self.report(runner_pb2.RunReport(log=log))
 
     def warn(self, message: str) -> None:
         """Tell the run's user of something that the run survives."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import grpc
@@ -85,12 +85,13 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return admitted
 
-    def _stream(self, inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
+    def _stream(self, inner: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., Any]:
         async def admitted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             try:
                 with self._streams.inside():
-                    async for response in inner(request, context):
-                        yield response
+                    async with aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            yield response
             except TooManyCallsError as error:
                 await self._refuse(context, error)
 

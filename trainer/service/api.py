@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import asdict
 from typing import NoReturn
 
@@ -12,12 +13,13 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from trainer.service import queue
+from trainer.service import queue, run_weights
 from trainer.service.admission import TooManyCallsError
 from trainer.service.authentication import NotAuthenticatedError
 from trainer.service.caller import NotAllowedError, current_caller
 from trainer.service.points import parse_points_request
-from trainer.service.requests import InvalidRequestError, check_heartbeat
+from trainer.service.predictor import PredictionsBusyError, Predictor
+from trainer.service.requests import InvalidRequestError, check_heartbeat, check_sources
 from trainer.service.run_errors import (
     CursorExpiredError,
     NotPausedError,
@@ -30,7 +32,9 @@ from trainer.service.run_errors import (
     WorkersError,
 )
 from trainer.service.run_filter import parse_cursor, parse_filter
+from trainer.service.run_logs import LogsClosedError
 from trainer.service.run_manager import RunManager
+from trainer.service.run_weights import NoWeightsError
 from trainer.service.store import RequestConflictError, RunNotEndedError, StoredRun
 from trainer.service.store_errors import StoreUnavailableError
 from trainer.service.watching import Heartbeat
@@ -42,6 +46,9 @@ LARGEST_PAGE = 1000
 SHOWN_VIOLATIONS = 100
 LISTED_VIOLATIONS = 1000
 """In the details of a refusal, which travel as headers, and in an answer."""
+
+DOWNLOADS = 4
+"""Downloads of weights at once; a snapshot that is sent is in memory."""
 
 CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -61,6 +68,9 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
     TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NoWeightsError: grpc.StatusCode.FAILED_PRECONDITION,
+    PredictionsBusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    LogsClosedError: grpc.StatusCode.UNAVAILABLE,
 }
 """What each error of the domain is called in gRPC."""
 
@@ -75,6 +85,8 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
 
     def __init__(self, manager: RunManager) -> None:
         self._manager = manager
+        self._predictor = Predictor()
+        self._downloads = asyncio.Semaphore(DOWNLOADS)
 
     async def SubmitRun(  # noqa: N802
         self, request: service_pb2.SubmitRunRequest, context: grpc.aio.ServicerContext
@@ -201,6 +213,54 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
 
+    async def StreamLogs(  # noqa: N802
+        self, request: service_pb2.StreamLogsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[service_pb2.StreamLogsResponse]:
+        try:
+            check_sources(request.sources)
+            await self._manager.get(request.id)
+            stream = self._manager.logs.stream(
+                request.id,
+                request.after,
+                request.follow,
+                set(request.sources),
+                lambda: self._manager.get(request.id),
+            )
+            async with aclosing(stream):
+                async for response in stream:
+                    yield response
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+
+    async def DownloadWeights(  # noqa: N802
+        self, request: service_pb2.DownloadWeightsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[service_pb2.DownloadWeightsResponse]:
+        step = request.step if request.HasField("step") else None
+        try:
+            run = await self._manager.get(request.id)
+            async with self._downloads:
+                folder = self._manager.directory(run.id)
+                place = await asyncio.to_thread(run_weights.find, run, folder, step)
+                with closing(run_weights.download(place)) as responses:
+                    while (response := await asyncio.to_thread(next, responses, None)) is not None:
+                        yield response
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+
+    async def Predict(  # noqa: N802
+        self, request: service_pb2.PredictRequest, context: grpc.aio.ServicerContext
+    ) -> service_pb2.PredictResponse:
+        step = request.step if request.HasField("step") else None
+        try:
+            run = await self._manager.get(request.id)
+            folder = self._manager.directory(run.id)
+            return await self._predictor.predict(run, folder, step, request.rows)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+
+    def close(self) -> None:
+        self._predictor.close()
+
 
 class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
     """What runners call."""
@@ -228,7 +288,7 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
     ) -> runner_pb2.ReportResponse:
         try:
             return await self._manager.report(
-                request.id, request.attempt, request.token, request.reports
+                request.id, request.attempt, request.token, request.reports, request.log
             )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import grpc
@@ -43,10 +43,14 @@ def _one(inner: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., 
     return call
 
 
-def _stream(inner: Callable[..., AsyncIterator[Any]], around: Around) -> Callable[..., Any]:
+def _stream(inner: Callable[..., AsyncGenerator[Any, None]], around: Around) -> Callable[..., Any]:
     async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        async with around(request, context) as answering:
-            async for response in inner(request, context):
+        # Closed with the call, and not whenever it is collected: it may hold files.
+        async with (
+            around(request, context) as answering,
+            aclosing(inner(request, context)) as responses,
+        ):
+            async for response in responses:
                 await answering(response)
                 yield response
 

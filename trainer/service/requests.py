@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 LONGEST_REQUEST_ID = 128
 MOST_LABELS = 64
@@ -11,6 +11,7 @@ LONGEST_LABEL_VALUE = 256
 HEARTBEAT_SECONDS = 15.0
 SHORTEST_HEARTBEAT = 0.1
 LONGEST_HEARTBEAT = 60.0
+MOST_SOURCES = 64
 
 
 class InvalidRequestError(ValueError):
@@ -64,3 +65,9 @@ def check_heartbeat(seconds: float) -> float:
             f"must be from {SHORTEST_HEARTBEAT} to {LONGEST_HEARTBEAT:.0f}, got {seconds}",
         )
     return seconds
+
+
+def check_sources(sources: Collection[str]) -> None:
+    """Raises InvalidRequestError."""
+    if len(sources) > MOST_SOURCES:
+        raise InvalidRequestError("sources", f"must be at most {MOST_SOURCES}, got {len(sources)}")

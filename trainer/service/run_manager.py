@@ -34,6 +34,7 @@ from trainer.service.run_errors import (
     WorkersError,
 )
 from trainer.service.run_filter import Cursor, RunFilter
+from trainer.service.run_logs import RunLogs
 from trainer.service.run_queue import RunQueue
 from trainer.service.store import RunNotEndedError, Store, StoredRun
 from trainer.service.store_errors import StoreError
@@ -104,6 +105,7 @@ class RunManager:
         self._heard: dict[str, float] = {}
         self._cancelling: dict[str, float] = {}
         self._pausing: set[str] = set()
+        self.logs = RunLogs(self.directory)
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
         self.service_tls: Tls | None = None
@@ -128,6 +130,7 @@ class RunManager:
             _LOG.error("what the next service has to close is left open: %s", error)
         finally:
             self._threads.close()
+            self.logs.close()
 
     # What clients ask for.
 
@@ -246,6 +249,7 @@ class RunManager:
             raise RunFilesError(
                 run_id, f"the files of run {run_id} cannot be deleted, so it is kept: {error}"
             ) from None
+        await self.logs.forget(run_id)
         if not await self._call(self._store.delete, run_id):
             raise RunNotFoundError(run_id)
         self.watching.announce(run_id, 0)
@@ -382,7 +386,12 @@ class RunManager:
         return self._instance.state / "runs" / run_id
 
     async def report(
-        self, run_id: str, attempt: int, token: str, reports: Sequence[runner_pb2.RunReport]
+        self,
+        run_id: str,
+        attempt: int,
+        token: str,
+        reports: Sequence[runner_pb2.RunReport],
+        log: Sequence[run_pb2.LogLine] = (),
     ) -> runner_pb2.ReportResponse:
         """Store what a runner says; the answer says what it is to do.
 
@@ -391,6 +400,8 @@ class RunManager:
         """
         stored = await self._runner_of(run_id, attempt, token)
         self._heard[run_id] = time.monotonic()
+        # Before the events, so that whoever sees the run's end finds its last lines.
+        await self.logs.add(run_id, log)
         events = {}
         for report in reports:
             if report.HasField("step_times"):
@@ -474,7 +485,7 @@ class RunManager:
         if launched is None:
             self._queue_is_stale = True
             return
-        await self._announce(launched)
+        await self._announce(launched, [event])
         launch = self._launch_of(launched.run, token)
         try:
             # Again: a link may lead elsewhere by now, and roots may be others since a restart.
@@ -563,7 +574,7 @@ class RunManager:
             self._store.adopt, stored.run.id, stored.service, self._instance.name, queued
         )
         if adopted is not None:
-            await self._announce(adopted)
+            await self._announce(adopted, [queued] if queued is not None else ())
 
     async def _mine(
         self, states: Collection[run_pb2.RunState] = history.OPEN, limit: int | None = None
@@ -579,15 +590,16 @@ class RunManager:
         stored = await self._call(self._store.append, run_id, events)
         if stored is None:
             raise RunNotFoundError(run_id)
-        await self._announce(stored)
+        await self._announce(stored, events)
         return stored
 
-    async def _announce(self, stored: StoredRun) -> None:
-        """Tell watchers, metrics and the queue that a run has changed."""
+    async def _announce(self, stored: StoredRun, events: Sequence[run_pb2.Event] = ()) -> None:
+        """Tell watchers, metrics and the queue that a run has changed, and the log by what."""
         run = stored.run
         waited = self._queue.update(stored)
         if waited is not None:
             self._metrics.waited(waited)
+        await self.logs.tell(run, events)
         if run.state not in history.ACTIVE:
             self._heard.pop(run.id, None)
             self._cancelling.pop(run.id, None)

@@ -106,9 +106,8 @@ class Service:
             self._servers.append(
                 grpc.aio.server(interceptors=interceptors, options=_options(limits))
             )
-        service_pb2_grpc.add_TrainerServiceServicer_to_server(
-            TrainerService(self._manager), self._server
-        )
+        self._api = TrainerService(self._manager)
+        service_pb2_grpc.add_TrainerServiceServicer_to_server(self._api, self._server)
         runner_pb2_grpc.add_RunnerServiceServicer_to_server(
             RunnerService(self._manager, cores), self._servers[-1]
         )
@@ -212,6 +211,7 @@ class Service:
         self._manager.watching.stop()
         for server in self._servers:
             await server.stop(STOP_SECONDS)
+        self._api.close()
         await self._manager.close()
         if self._metrics_server is not None:
             self._metrics_server.shutdown()

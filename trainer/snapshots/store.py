@@ -107,6 +107,19 @@ class SnapshotStore:
                 break
         return None, problems
 
+    def at(self, step: int) -> Snapshot:
+        """The snapshot of a step.
+
+        Raises:
+            SnapshotError: if there is none, or it cannot be used.
+        """
+        for stem in self._stems():
+            if _step(stem) == step:
+                with suppress(FileNotFoundError):
+                    return read(self._folder, stem)
+        place = self._folder.place("")
+        raise SnapshotError(f"There is no snapshot of step {step} in {place}: take a newer one.")
+
     def steps(self) -> list[int]:
         """Of every snapshot, good or damaged, in ascending order.
 

@@ -30,16 +30,18 @@ class TakeRunResponse(_message.Message):
     def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., worker_cpus: _Optional[float] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("id", "attempt", "token", "reports")
+    __slots__ = ("id", "attempt", "token", "reports", "log")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     REPORTS_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
     id: str
     attempt: int
     token: str
     reports: _containers.RepeatedCompositeFieldContainer[RunReport]
-    def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ..., reports: _Optional[_Iterable[_Union[RunReport, _Mapping]]] = ...) -> None: ...
+    log: _containers.RepeatedCompositeFieldContainer[_run_pb2.LogLine]
+    def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ..., reports: _Optional[_Iterable[_Union[RunReport, _Mapping]]] = ..., log: _Optional[_Iterable[_Union[_run_pb2.LogLine, _Mapping]]] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
     __slots__ = ("cancel", "pause", "workers")
@@ -52,7 +54,7 @@ class ReportResponse(_message.Message):
     def __init__(self, cancel: _Optional[bool] = ..., pause: _Optional[bool] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class RunReport(_message.Message):
-    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted", "expel")
+    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted", "expel", "log")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +69,7 @@ class RunReport(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     RESTARTED_FIELD_NUMBER: _ClassVar[int]
     EXPEL_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
     number: int
     progress: _run_pb2.Progress
     epoch: _run_pb2.Epoch
@@ -81,7 +84,14 @@ class RunReport(_message.Message):
     resumed: _run_pb2.Resumed
     restarted: _run_pb2.Restarted
     expel: ExpelWorker
-    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., membership: _Optional[_Union[_run_pb2.Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[_run_pb2.SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[_run_pb2.Resumed, _Mapping]] = ..., restarted: _Optional[_Union[_run_pb2.Restarted, _Mapping]] = ..., expel: _Optional[_Union[ExpelWorker, _Mapping]] = ...) -> None: ...
+    log: Log
+    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., membership: _Optional[_Union[_run_pb2.Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[_run_pb2.SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[_run_pb2.Resumed, _Mapping]] = ..., restarted: _Optional[_Union[_run_pb2.Restarted, _Mapping]] = ..., expel: _Optional[_Union[ExpelWorker, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ...) -> None: ...
+
+class Log(_message.Message):
+    __slots__ = ("lines",)
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedCompositeFieldContainer[_run_pb2.LogLine]
+    def __init__(self, lines: _Optional[_Iterable[_Union[_run_pb2.LogLine, _Mapping]]] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("message",)

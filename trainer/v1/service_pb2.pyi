@@ -266,3 +266,83 @@ class Plan(_message.Message):
     shards: int
     workers: int
     def __init__(self, parameters: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., batch_size: _Optional[int] = ..., shards: _Optional[int] = ..., workers: _Optional[int] = ...) -> None: ...
+
+class StreamLogsRequest(_message.Message):
+    __slots__ = ("id", "follow", "after", "sources")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    follow: bool
+    after: int
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., follow: _Optional[bool] = ..., after: _Optional[int] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StreamLogsResponse(_message.Message):
+    __slots__ = ("lines", "missed", "sequence")
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedCompositeFieldContainer[_run_pb2.LogLine]
+    missed: int
+    sequence: int
+    def __init__(self, lines: _Optional[_Iterable[_Union[_run_pb2.LogLine, _Mapping]]] = ..., missed: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class DownloadWeightsRequest(_message.Message):
+    __slots__ = ("id", "step")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    step: int
+    def __init__(self, id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
+
+class DownloadWeightsResponse(_message.Message):
+    __slots__ = ("file", "data", "sha256")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    file: WeightsFile
+    data: bytes
+    sha256: str
+    def __init__(self, file: _Optional[_Union[WeightsFile, _Mapping]] = ..., data: _Optional[bytes] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class WeightsFile(_message.Message):
+    __slots__ = ("size", "step", "snapshot")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    step: int
+    snapshot: bool
+    def __init__(self, size: _Optional[int] = ..., step: _Optional[int] = ..., snapshot: _Optional[bool] = ...) -> None: ...
+
+class PredictRequest(_message.Message):
+    __slots__ = ("id", "step", "rows")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    step: int
+    rows: Tensor
+    def __init__(self, id: _Optional[str] = ..., step: _Optional[int] = ..., rows: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class PredictResponse(_message.Message):
+    __slots__ = ("scores", "classes", "step", "snapshot")
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    scores: Tensor
+    classes: _containers.RepeatedScalarFieldContainer[int]
+    step: int
+    snapshot: bool
+    def __init__(self, scores: _Optional[_Union[Tensor, _Mapping]] = ..., classes: _Optional[_Iterable[int]] = ..., step: _Optional[int] = ..., snapshot: _Optional[bool] = ...) -> None: ...
+
+class Tensor(_message.Message):
+    __slots__ = ("shape", "values")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    values: bytes
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., values: _Optional[bytes] = ...) -> None: ...

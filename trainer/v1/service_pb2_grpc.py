@@ -96,6 +96,21 @@ class TrainerServiceStub:
                 request_serializer=trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
                 response_deserializer=trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
                 _registered_method=True)
+        self.StreamLogs = channel.unary_stream(
+                '/trainer.v1.TrainerService/StreamLogs',
+                request_serializer=trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
+                _registered_method=True)
+        self.DownloadWeights = channel.unary_stream(
+                '/trainer.v1.TrainerService/DownloadWeights',
+                request_serializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
+                _registered_method=True)
+        self.Predict = channel.unary_unary(
+                '/trainer.v1.TrainerService/Predict',
+                request_serializer=trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -191,6 +206,29 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamLogs(self, request, context):
+        """What the processes of a run have logged and printed. Ends with what there is now or, when it
+        is to follow, with the run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadWeights(self, request, context):
+        """A safetensors file with the weights of a run, or of a snapshot of it. FAILED_PRECONDITION
+        where there are none yet, or the service cannot read them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Predict(self, request, context):
+        """What the network of a run gives for some rows, evaluated as in training's tests.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -253,6 +291,21 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.ValidateSpec,
                     request_deserializer=trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.FromString,
                     response_serializer=trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.SerializeToString,
+            ),
+            'StreamLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamLogs,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.StreamLogsRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.StreamLogsResponse.SerializeToString,
+            ),
+            'DownloadWeights': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadWeights,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.SerializeToString,
+            ),
+            'Predict': grpc.unary_unary_rpc_method_handler(
+                    servicer.Predict,
+                    request_deserializer=trainer_dot_v1_dot_service__pb2.PredictRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_service__pb2.PredictResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -581,6 +634,87 @@ class TrainerService:
             '/trainer.v1.TrainerService/ValidateSpec',
             trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
             trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trainer.v1.TrainerService/StreamLogs',
+            trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trainer.v1.TrainerService/DownloadWeights',
+            trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Predict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trainer.v1.TrainerService/Predict',
+            trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
+            trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
             options,
             channel_credentials,
             insecure,

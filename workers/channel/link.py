@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 
 import numpy as np
@@ -43,6 +44,11 @@ class Link:
             self.sums = np.zeros((rows, size), np.float32)
         self._socket = connect(address, worker, address.local if self._shares else address.remote)
 
+    @property
+    def kind(self) -> str:
+        """How vectors travel, in words."""
+        return "vectors in shared memory" if self._shares else "vectors as frames"
+
     def join(self, data_digest: str) -> None:
         """Tell the server that this worker is ready for tasks, and what decides its bits."""
         own = fingerprint()
@@ -72,6 +78,10 @@ class Link:
         """Tell the server that this worker cannot go on, why, and whether no other could."""
         failure = work_pb2.Failure(message=message, permanent=permanent)
         self._send(work_pb2.WorkerMessage(failure=failure))
+
+    def log(self, lines: Iterable[work_pb2.LogLine]) -> None:
+        """Hand log lines to the server, which passes them on."""
+        self._send(work_pb2.WorkerMessage(log=work_pb2.LogLines(lines=lines)))
 
     def _send(
         self, message: work_pb2.WorkerMessage, frames: list[memoryview] | None = None

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15workers/v1/work.proto\x12\nworkers.v1\"}\n\rServerMessage\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x10.workers.v1.TaskH\x00\x12 \n\x04ping\x18\x02 \x01(\x0b\x32\x10.workers.v1.PingH\x00\x12 \n\x04stop\x18\x03 \x01(\x0b\x32\x10.workers.v1.StopH\x00\x42\x06\n\x04kind\"\xbd\x01\n\x04Task\x12\r\n\x05round\x18\x01 \x01(\x04\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\x12(\n\x08gradient\x18\x04 \x01(\x0b\x32\x14.workers.v1.GradientH\x00\x12,\n\nevaluation\x18\x05 \x01(\x0b\x32\x16.workers.v1.EvaluationH\x00\x12*\n\tdiagnosis\x18\x06 \x01(\x0b\x32\x15.workers.v1.DiagnosisH\x00\x42\x06\n\x04work\"\x18\n\x08Gradient\x12\x0c\n\x04step\x18\x01 \x01(\x04\".\n\nEvaluation\x12 \n\x05split\x18\x01 \x01(\x0e\x32\x11.workers.v1.Split\"\x19\n\tDiagnosis\x12\x0c\n\x04step\x18\x01 \x01(\x04\"\x06\n\x04Ping\"\x17\n\x04Stop\x12\x0f\n\x07refused\x18\x01 \x01(\t\"\x87\x01\n\rWorkerMessage\x12 \n\x04join\x18\x01 \x01(\x0b\x32\x10.workers.v1.JoinH\x00\x12$\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x12.workers.v1.AnswerH\x00\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.workers.v1.FailureH\x00\x42\x06\n\x04kind\"\xd0\x01\n\x04Join\x12\"\n\x06memory\x18\x01 \x01(\x0b\x32\x12.workers.v1.Memory\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x41\n\x11\x66ingerprint_parts\x18\x03 \x03(\x0b\x32&.workers.v1.Join.FingerprintPartsEntry\x12\x13\n\x0b\x64\x61ta_digest\x18\x04 \x01(\t\x1a\x37\n\x15\x46ingerprintPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"k\n\x06Memory\x12\x0f\n\x07process\x18\x01 \x01(\r\x12\x12\n\ndescriptor\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\x04\x12\r\n\x05inode\x18\x04 \x01(\x04\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x06 \x01(\x04\"\xa1\x01\n\x06\x41nswer\x12\r\n\x05round\x18\x01 \x01(\x04\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\x12\x0e\n\x06losses\x18\x04 \x03(\x01\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x0e\n\x06metric\x18\x06 \x03(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x07 \x01(\x01\x12%\n\x08\x66indings\x18\x08 \x03(\x0b\x32\x13.workers.v1.Finding\")\n\x07\x46inding\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07problem\x18\x02 \x01(\t\"-\n\x07\x46\x61ilure\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\tpermanent\x18\x02 \x01(\x08*?\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSPLIT_TRAIN\x10\x01\x12\x0e\n\nSPLIT_TEST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15workers/v1/work.proto\x12\nworkers.v1\"}\n\rServerMessage\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x10.workers.v1.TaskH\x00\x12 \n\x04ping\x18\x02 \x01(\x0b\x32\x10.workers.v1.PingH\x00\x12 \n\x04stop\x18\x03 \x01(\x0b\x32\x10.workers.v1.StopH\x00\x42\x06\n\x04kind\"\xbd\x01\n\x04Task\x12\r\n\x05round\x18\x01 \x01(\x04\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\x12(\n\x08gradient\x18\x04 \x01(\x0b\x32\x14.workers.v1.GradientH\x00\x12,\n\nevaluation\x18\x05 \x01(\x0b\x32\x16.workers.v1.EvaluationH\x00\x12*\n\tdiagnosis\x18\x06 \x01(\x0b\x32\x15.workers.v1.DiagnosisH\x00\x42\x06\n\x04work\"\x18\n\x08Gradient\x12\x0c\n\x04step\x18\x01 \x01(\x04\".\n\nEvaluation\x12 \n\x05split\x18\x01 \x01(\x0e\x32\x11.workers.v1.Split\"\x19\n\tDiagnosis\x12\x0c\n\x04step\x18\x01 \x01(\x04\"\x06\n\x04Ping\"\x17\n\x04Stop\x12\x0f\n\x07refused\x18\x01 \x01(\t\"\xac\x01\n\rWorkerMessage\x12 \n\x04join\x18\x01 \x01(\x0b\x32\x10.workers.v1.JoinH\x00\x12$\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x12.workers.v1.AnswerH\x00\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.workers.v1.FailureH\x00\x12#\n\x03log\x18\x04 \x01(\x0b\x32\x14.workers.v1.LogLinesH\x00\x42\x06\n\x04kind\"\xd0\x01\n\x04Join\x12\"\n\x06memory\x18\x01 \x01(\x0b\x32\x12.workers.v1.Memory\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x41\n\x11\x66ingerprint_parts\x18\x03 \x03(\x0b\x32&.workers.v1.Join.FingerprintPartsEntry\x12\x13\n\x0b\x64\x61ta_digest\x18\x04 \x01(\t\x1a\x37\n\x15\x46ingerprintPartsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"k\n\x06Memory\x12\x0f\n\x07process\x18\x01 \x01(\r\x12\x12\n\ndescriptor\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\x04\x12\r\n\x05inode\x18\x04 \x01(\x04\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x06 \x01(\x04\"\xa1\x01\n\x06\x41nswer\x12\r\n\x05round\x18\x01 \x01(\x04\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\r\x12\x0b\n\x03\x65nd\x18\x03 \x01(\r\x12\x0e\n\x06losses\x18\x04 \x03(\x01\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x12\x0e\n\x06metric\x18\x06 \x03(\x01\x12\x17\n\x0f\x63ompute_seconds\x18\x07 \x01(\x01\x12%\n\x08\x66indings\x18\x08 \x03(\x0b\x32\x13.workers.v1.Finding\")\n\x07\x46inding\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07problem\x18\x02 \x01(\t\"-\n\x07\x46\x61ilure\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\tpermanent\x18\x02 \x01(\x08\".\n\x08LogLines\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.workers.v1.LogLine\"Z\n\x07LogLine\x12\x13\n\x0bnanoseconds\x18\x01 \x01(\x03\x12\r\n\x05level\x18\x02 \x01(\r\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\x04step\x18\x04 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_step*?\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSPLIT_TRAIN\x10\x01\x12\x0e\n\nSPLIT_TEST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOIN_FINGERPRINTPARTSENTRY']._loaded_options = None
   _globals['_JOIN_FINGERPRINTPARTSENTRY']._serialized_options = b'8\001'
-  _globals['_SPLIT']._serialized_start=1202
-  _globals['_SPLIT']._serialized_end=1265
+  _globals['_SPLIT']._serialized_start=1379
+  _globals['_SPLIT']._serialized_end=1442
   _globals['_SERVERMESSAGE']._serialized_start=37
   _globals['_SERVERMESSAGE']._serialized_end=162
   _globals['_TASK']._serialized_start=165
@@ -50,17 +50,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOP']._serialized_start=465
   _globals['_STOP']._serialized_end=488
   _globals['_WORKERMESSAGE']._serialized_start=491
-  _globals['_WORKERMESSAGE']._serialized_end=626
-  _globals['_JOIN']._serialized_start=629
-  _globals['_JOIN']._serialized_end=837
-  _globals['_JOIN_FINGERPRINTPARTSENTRY']._serialized_start=782
-  _globals['_JOIN_FINGERPRINTPARTSENTRY']._serialized_end=837
-  _globals['_MEMORY']._serialized_start=839
-  _globals['_MEMORY']._serialized_end=946
-  _globals['_ANSWER']._serialized_start=949
-  _globals['_ANSWER']._serialized_end=1110
-  _globals['_FINDING']._serialized_start=1112
-  _globals['_FINDING']._serialized_end=1153
-  _globals['_FAILURE']._serialized_start=1155
-  _globals['_FAILURE']._serialized_end=1200
+  _globals['_WORKERMESSAGE']._serialized_end=663
+  _globals['_JOIN']._serialized_start=666
+  _globals['_JOIN']._serialized_end=874
+  _globals['_JOIN_FINGERPRINTPARTSENTRY']._serialized_start=819
+  _globals['_JOIN_FINGERPRINTPARTSENTRY']._serialized_end=874
+  _globals['_MEMORY']._serialized_start=876
+  _globals['_MEMORY']._serialized_end=983
+  _globals['_ANSWER']._serialized_start=986
+  _globals['_ANSWER']._serialized_end=1147
+  _globals['_FINDING']._serialized_start=1149
+  _globals['_FINDING']._serialized_end=1190
+  _globals['_FAILURE']._serialized_start=1192
+  _globals['_FAILURE']._serialized_end=1237
+  _globals['_LOGLINES']._serialized_start=1239
+  _globals['_LOGLINES']._serialized_end=1285
+  _globals['_LOGLINE']._serialized_start=1287
+  _globals['_LOGLINE']._serialized_end=1377
 # @@protoc_insertion_point(module_scope)

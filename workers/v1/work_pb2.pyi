@@ -71,14 +71,16 @@ class Stop(_message.Message):
     def __init__(self, refused: _Optional[str] = ...) -> None: ...
 
 class WorkerMessage(_message.Message):
-    __slots__ = ("join", "answer", "failure")
+    __slots__ = ("join", "answer", "failure", "log")
     JOIN_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
     join: Join
     answer: Answer
     failure: Failure
-    def __init__(self, join: _Optional[_Union[Join, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+    log: LogLines
+    def __init__(self, join: _Optional[_Union[Join, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., log: _Optional[_Union[LogLines, _Mapping]] = ...) -> None: ...
 
 class Join(_message.Message):
     __slots__ = ("memory", "fingerprint", "fingerprint_parts", "data_digest")
@@ -150,3 +152,21 @@ class Failure(_message.Message):
     message: str
     permanent: bool
     def __init__(self, message: _Optional[str] = ..., permanent: _Optional[bool] = ...) -> None: ...
+
+class LogLines(_message.Message):
+    __slots__ = ("lines",)
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedCompositeFieldContainer[LogLine]
+    def __init__(self, lines: _Optional[_Iterable[_Union[LogLine, _Mapping]]] = ...) -> None: ...
+
+class LogLine(_message.Message):
+    __slots__ = ("nanoseconds", "level", "message", "step")
+    NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    nanoseconds: int
+    level: int
+    message: str
+    step: int
+    def __init__(self, nanoseconds: _Optional[int] = ..., level: _Optional[int] = ..., message: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
