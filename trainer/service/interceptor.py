@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from trainer.metrics import Metrics
+from trainer.service.decoding import responses
 
 
 class RequestCounter(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -48,10 +49,10 @@ class RequestCounter(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return counted
 
-    def _stream(self, method: str, inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
+    def _stream(self, method: str, inner: Callable[..., Any]) -> Callable[..., Any]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             with self._counting(method, context):
-                async for response in inner(request, context):
+                async for response in responses(inner, request, context):
                     yield response
 
         return counted

@@ -20,7 +20,7 @@ from trainer.service import history, queue
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
-from trainer.service.requests import check_labels, check_request_id
+from trainer.service.requests import check_labels, check_reports, check_request_id, check_spec_size
 from trainer.service.run_filter import Cursor, RunFilter
 from trainer.service.store import RunNotEndedError, Store, StoredRun
 from trainer.service.store_errors import StoreError
@@ -60,7 +60,7 @@ class RunNotFoundError(RunError):
     """There is no run of this id."""
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(run_id, f"there is no run {run_id!r}; `sumgrad list` shows all")
+        super().__init__(run_id, f"there is no run {run_id[:80]!r}; `sumgrad list` shows all")
 
 
 class RunEndedError(RunError):
@@ -148,6 +148,7 @@ class RunManager:
         """
         check_request_id(request_id)
         check_labels(labels or {})
+        check_spec_size(message)
         spec = parse(to_document(message))
         run = run_pb2.Run(
             id=f"r-{secrets.token_hex(4)}",
@@ -332,9 +333,10 @@ class RunManager:
         """Store what a runner says; the answer says what it is to do.
 
         Raises:
-            NotTheRunnerError
+            NotTheRunnerError, InvalidRequestError
         """
         stored = await self._runner_of(run_id, attempt, token)
+        check_reports(reports)
         self._heard[run_id] = time.monotonic()
         events = {}
         for report in reports:
@@ -359,9 +361,11 @@ class RunManager:
             stored is None
             or stored.run.attempt != attempt
             or not stored.token
-            or not secrets.compare_digest(stored.token, token)
+            or not secrets.compare_digest(stored.token.encode(), token.encode())
         ):
-            raise NotTheRunnerError(run_id, f"not the runner of attempt {attempt} of run {run_id}")
+            raise NotTheRunnerError(
+                run_id, f"not the runner of attempt {attempt} of run {run_id[:80]!r}"
+            )
         return stored
 
     # The loop that launches and looks after.

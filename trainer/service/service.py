@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from trainer.metrics import Metrics
 from trainer.service.api import RunnerService, TrainerService
+from trainer.service.decoding import RequestDecoder
 from trainer.service.file_locks import FileLocks
 from trainer.service.instance import Instance
 from trainer.service.interceptor import RequestCounter
@@ -34,11 +35,17 @@ STOP_SECONDS = 2.0
 
 MAX_MESSAGE_BYTES = 4 * 2**20
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # Two services on one port would split the calls between them.
-    ("grpc.so_reuseport", 0),
-]
+HANDSHAKE_SECONDS = 10.0
+"""A connection that has not said by then that it speaks HTTP/2 is closed."""
+
+
+def _options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.server_handshake_timeout_ms", int(1000 * HANDSHAKE_SECONDS)),
+        # Two services on one port would split the calls between them.
+        ("grpc.so_reuseport", 0),
+    ]
 
 
 class Service:
@@ -77,7 +84,9 @@ class Service:
         self._launcher = Launcher(cores)
         metrics = Metrics()
         self._manager = RunManager(self._store, self._launcher, self._instance, metrics, cores)
-        self._server = grpc.aio.server(interceptors=[RequestCounter(metrics)], options=_OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=[RequestCounter(metrics), RequestDecoder()], options=_options()
+        )
         service_pb2_grpc.add_TrainerServiceServicer_to_server(
             TrainerService(self._manager), self._server
         )

@@ -35,8 +35,11 @@ class LocalFolder:
         return found.st_size
 
     def read(self, name: str) -> bytes:
-        self.size(name)  # raises for a pipe, which could take for ever
-        return (self._path / name).read_bytes()
+        size = self.size(name)  # raises for a pipe, which could take for ever
+        with (self._path / name).open("rb") as file:
+            return file.read(
+                size
+            )  # files of /proc say that they have 0 bytes and go on without end
 
     def write(self, name: str, pieces: Sequence[memoryview]) -> None:
         _make(self._path)

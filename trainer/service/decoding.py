@@ -1,0 +1,93 @@
+"""Refuses requests that are not the message of their method.
+
+gRPC itself answers those with INTERNAL, as if the service were to blame.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from trainer.service.api import refuse
+from trainer.service.requests import MalformedRequestError
+
+
+class RequestDecoder(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Stands directly before the handlers: what it lets through is the method's message."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        serializers = (_decoder(handler.request_deserializer), handler.response_serializer)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), *serializers)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), *serializers)
+        return grpc.stream_stream_rpc_method_handler(_streams(handler.stream_stream), *serializers)
+
+
+def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Gives the error instead of raising it where there is no call yet that could be refused."""
+
+    def decoded(content: bytes) -> Any:
+        try:
+            return decode(content)
+        except Exception as error:  # whatever a library does not like of a stranger's bytes
+            return MalformedRequestError(len(content), error)
+
+    return decoded
+
+
+def _unary(inner: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    async def checked(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        return await inner(await _message(request, context), context)
+
+    return checked
+
+
+def _stream(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def checked(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        async for response in responses(inner, await _message(request, context), context):
+            yield response
+
+    return checked
+
+
+def _streams(inner: Callable[..., Any]) -> Callable[..., Any]:
+    async def checked(
+        requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[Any]:
+        async def messages() -> AsyncIterator[Any]:
+            async for request in requests:
+                yield await _message(request, context)
+
+        async for response in responses(inner, messages(), context):
+            yield response
+
+    return checked
+
+
+async def responses(
+    inner: Callable[..., Any], request: Any, context: grpc.aio.ServicerContext
+) -> AsyncIterator[Any]:
+    """What a streaming handler answers; one that is no generator writes by itself."""
+    answer = inner(request, context)
+    if inspect.isasyncgen(answer):
+        async for response in answer:
+            yield response
+    else:
+        await answer
+
+
+async def _message(request: Any, context: grpc.aio.ServicerContext) -> Any:
+    if isinstance(request, MalformedRequestError):
+        await refuse(context, request)
+    return request
