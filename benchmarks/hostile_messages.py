@@ -18,6 +18,9 @@ from trainer.spec.parse import parse
 from trainer.spec.wire import to_message
 from trainer.v1 import runner_pb2, service_pb2
 
+MANY_BYTES = 200_000
+"""What a field is repeated to, so that most messages stay below the cap of gRPC."""
+
 INTEGERS = [
     *(0, 1, 2, 3, 8, 64, 1024, 1025, -1, 2**31 - 1, 2**31, -(2**31)),
     *(2**32 - 1, 2**32, 2**63 - 1, -(2**63), 2**64 - 1),
@@ -135,7 +138,8 @@ def _message(random: Random, descriptor: Descriptor) -> bytes:
 def _field(random: Random, field: FieldDescriptor) -> bytes:
     many = random.choice((0, 1, 2, 5, 1100)) if field.is_repeated and random.random() < 0.2 else 1
     if many > 5:  # of the same
-        return _once(random, field) * many
+        piece = _once(random, field)
+        return piece * min(many, MANY_BYTES // len(piece) + 1)
     return b"".join(_once(random, field) for _ in range(many))
 
 
