@@ -106,6 +106,7 @@ REASONS: dict[str, type[ClientError]] = {
     "NOT_AUTHENTICATED": NotAuthenticatedError,
     "NOT_ALLOWED": NotAllowedError,
     "INVALID_REQUEST": InvalidRequestError,
+    "MALFORMED_REQUEST": InvalidRequestError,
     "WORKERS": WorkersError,
     "CURSOR_EXPIRED": CursorExpiredError,
     "NO_WEIGHTS": NoWeightsError,

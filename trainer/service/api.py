@@ -19,7 +19,12 @@ from trainer.service.authentication import NotAuthenticatedError
 from trainer.service.caller import NotAllowedError, current_caller
 from trainer.service.points import parse_points_request
 from trainer.service.predictor import PredictionsBusyError, Predictor
-from trainer.service.requests import InvalidRequestError, check_heartbeat, check_sources
+from trainer.service.requests import (
+    InvalidRequestError,
+    MalformedRequestError,
+    check_heartbeat,
+    check_sources,
+)
 from trainer.service.run_errors import (
     CursorExpiredError,
     NotPausedError,
@@ -43,16 +48,21 @@ from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc, service_pb2, servic
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
-SHOWN_VIOLATIONS = 100
 LISTED_VIOLATIONS = 1000
-"""In the details of a refusal, which travel as headers, and in an answer."""
+"""In an answer."""
 
 DOWNLOADS = 4
 """Downloads of weights at once; a snapshot that is sent is in memory."""
 
+MESSAGE_BYTES = 600
+VIOLATIONS_BYTES = 3500
+"""A refusal travels in the trailers, of which clients accept 8 KiB: the message percent-encoded
+(up to three bytes for each) and once more, with the violations, as base64."""
+
 CODES: dict[type[Exception], grpc.StatusCode] = {
     InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    MalformedRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     RequestConflictError: grpc.StatusCode.ALREADY_EXISTS,
     RunNotFoundError: grpc.StatusCode.NOT_FOUND,
     RunEndedError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -317,14 +327,14 @@ async def refuse(context: grpc.aio.ServicerContext, error: Exception) -> NoRetur
 
 def status_of(error: Exception) -> status_pb2.Status:
     """An error of the domain as gRPC tells it: an ErrorInfo, and field violations if it has any."""
-    status = status_pb2.Status(code=CODES[type(error)].value[0], message=str(error))
+    status = status_pb2.Status(code=CODES[type(error)].value[0], message=_cut(str(error)))
     info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason=reason(type(error)))
     for key, attribute in METADATA.items():
         if hasattr(error, attribute):
-            info.metadata[key] = str(getattr(error, attribute))
+            info.metadata[key] = str(getattr(error, attribute))[:80]
     if isinstance(error, InvalidSpecError):
         more = len(error.violations) - 1
-        status.message = str(error.violations[0]) + (f" (and {more} more)" if more else "")
+        status.message = _cut(str(error.violations[0])) + (f" (and {more} more)" if more else "")
         status.details.add().Pack(_bad_request(error))
     status.details.add().Pack(info)
     return status
@@ -337,8 +347,21 @@ def reason(kind: type[Exception]) -> str:
 
 
 def _bad_request(error: InvalidSpecError) -> error_details_pb2.BadRequest:
-    """One field violation for every mistake."""
+    """A field violation for every mistake, as many as there is room for."""
     details = error_details_pb2.BadRequest()
-    for violation in error.violations[:SHOWN_VIOLATIONS]:
-        details.field_violations.add(field=violation.field, description=violation.description)
+    room = VIOLATIONS_BYTES
+    for violation in error.violations:
+        field, description = violation.field, _cut(violation.description)
+        room -= len(field.encode()) + len(description.encode()) + 8
+        if room < 0:
+            break
+        details.field_violations.add(field=field, description=description)
     return details
+
+
+def _cut(text: str) -> str:
+    """The text in at most MESSAGE_BYTES of UTF-8."""
+    content = text.encode()
+    if len(content) <= MESSAGE_BYTES:
+        return text
+    return content[: MESSAGE_BYTES - 3].decode(errors="ignore") + "..."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+from trainer.server.step_times import BOUNDS
+from trainer.v1 import run_pb2, runner_pb2
 
 LONGEST_REQUEST_ID = 128
 MOST_LABELS = 64
@@ -12,6 +15,10 @@ HEARTBEAT_SECONDS = 15.0
 SHORTEST_HEARTBEAT = 0.1
 LONGEST_HEARTBEAT = 60.0
 MOST_SOURCES = 64
+LARGEST_REPORT = 2**63 - 1
+MOST_SPEC_BYTES = 2**18
+"""Of a specification's message: more than twice what the largest legal one takes. It is checked on
+the event loop, so a larger one would keep other callers waiting."""
 
 
 class InvalidRequestError(ValueError):
@@ -22,12 +29,30 @@ class InvalidRequestError(ValueError):
         self.field = field
 
 
+class MalformedRequestError(ValueError):
+    """The bytes of a request are not the message of its method."""
+
+    def __init__(self, size: int, error: Exception) -> None:
+        found = str(error)[:200] or type(error).__name__
+        super().__init__(
+            f"the request's {size} bytes are not the message of this method ({found}); "
+            "make them with the service's own proto files"
+        )
+
+
 def check_request_id(request_id: str) -> None:
     """Raises InvalidRequestError."""
     if len(request_id) > LONGEST_REQUEST_ID or not request_id.isprintable():
         raise InvalidRequestError(
             "request_id", f"must have at most {LONGEST_REQUEST_ID} printable characters"
         )
+
+
+def check_spec_size(spec: run_pb2.RunSpec) -> None:
+    """Raises InvalidRequestError."""
+    size = spec.ByteSize()
+    if size > MOST_SPEC_BYTES:
+        raise InvalidRequestError("spec", f"must have at most {MOST_SPEC_BYTES} bytes, got {size}")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
@@ -71,3 +96,18 @@ def check_sources(sources: Collection[str]) -> None:
     """Raises InvalidRequestError."""
     if len(sources) > MOST_SOURCES:
         raise InvalidRequestError("sources", f"must be at most {MOST_SOURCES}, got {len(sources)}")
+
+
+def check_reports(reports: Sequence[runner_pb2.RunReport]) -> None:
+    """Raises InvalidRequestError."""
+    for report in reports:
+        if report.number > LARGEST_REPORT:
+            raise InvalidRequestError(
+                "reports", f"must have numbers up to {LARGEST_REPORT}, got {report.number}"
+            )
+        for phase in report.step_times.phases:
+            if len(phase.counts) != len(BOUNDS) + 1:
+                raise InvalidRequestError(
+                    "reports",
+                    f"must have {len(BOUNDS) + 1} buckets a phase, got {len(phase.counts)}",
+                )

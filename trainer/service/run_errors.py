@@ -15,7 +15,7 @@ class RunNotFoundError(RunError):
     """There is no run of this id."""
 
     def __init__(self, run_id: str) -> None:
-        super().__init__(run_id, f"there is no run {run_id!r}; `sumgrad list` shows all")
+        super().__init__(run_id, f"there is no run {run_id[:80]!r}; `sumgrad list` shows all")
 
 
 class RunEndedError(RunError):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from trainer.service.requests import InvalidRequestError, check_text
+from trainer.service.requests import MOST_LABELS, InvalidRequestError, check_text
 from trainer.v1 import run_pb2, service_pb2
 
 NEWEST_FIRST = "created desc"
@@ -45,14 +45,19 @@ class RunFilter:
 
 def parse_filter(request: service_pb2.ListRunsRequest, owner: str | None = None) -> RunFilter:
     """What a request asks for, of an owner's runs or of all. Raises InvalidRequestError."""
-    for state in request.states:
+    for state in frozenset(request.states):
         if state not in run_pb2.RunState.values() or state == run_pb2.RUN_STATE_UNSPECIFIED:
             raise InvalidRequestError("states", f"has no state of number {state}")
     if request.order_by not in ("", NEWEST_FIRST, OLDEST_FIRST):
         raise InvalidRequestError(
-            "order_by", f"must be '{NEWEST_FIRST}' or '{OLDEST_FIRST}', got {request.order_by!r}"
+            "order_by",
+            f"must be '{NEWEST_FIRST}' or '{OLDEST_FIRST}', got {request.order_by[:80]!r}",
         )
     check_text("name", request.name)
+    if len(request.labels) > MOST_LABELS:
+        raise InvalidRequestError(
+            "labels", f"must be at most {MOST_LABELS}, got {len(request.labels)}"
+        )
     for key, value in request.labels.items():
         check_text("labels", key)
         check_text("labels", value)

@@ -23,7 +23,7 @@ from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
 from trainer.service.points import Points
 from trainer.service.queue import NO_LIMITS, UserLimits
-from trainer.service.requests import check_labels, check_request_id
+from trainer.service.requests import check_labels, check_reports, check_request_id, check_spec_size
 from trainer.service.run_errors import (
     NotPausedError,
     NotTheRunnerError,
@@ -150,6 +150,7 @@ class RunManager:
         """
         check_request_id(request_id)
         check_labels(labels or {})
+        check_spec_size(message)
         spec = parse(to_document(message))
         run = run_pb2.Run(
             id=f"r-{secrets.token_hex(4)}",
@@ -184,6 +185,7 @@ class RunManager:
         Raises:
             InvalidSpecError: ``submit`` would raise the same.
         """
+        check_spec_size(message)
         spec = parse(to_document(message))
         await self._check(spec)
         found = await asyncio.to_thread(describe, spec)
@@ -396,9 +398,10 @@ class RunManager:
         """Store what a runner says; the answer says what it is to do.
 
         Raises:
-            NotTheRunnerError
+            NotTheRunnerError, InvalidRequestError
         """
         stored = await self._runner_of(run_id, attempt, token)
+        check_reports(reports)
         self._heard[run_id] = time.monotonic()
         # Before the events, so that whoever sees the run's end finds its last lines.
         await self.logs.add(run_id, log)
@@ -431,9 +434,11 @@ class RunManager:
             stored is None
             or stored.run.attempt != attempt
             or not stored.token
-            or not secrets.compare_digest(stored.token, token)
+            or not secrets.compare_digest(stored.token.encode(), token.encode())
         ):
-            raise NotTheRunnerError(run_id, f"not the runner of attempt {attempt} of run {run_id}")
+            raise NotTheRunnerError(
+                run_id, f"not the runner of attempt {attempt} of run {run_id[:80]!r}"
+            )
         return stored
 
     # The loop that launches and looks after.

@@ -16,6 +16,7 @@ from trainer.service.api import RunnerService, TrainerService, refuse
 from trainer.service.audit import Audit
 from trainer.service.authentication import Authenticator
 from trainer.service.confinement import Confinement
+from trainer.service.decoding import RequestDecoder
 from trainer.service.file_locks import FileLocks
 from trainer.service.gate import Gate
 from trainer.service.instance import Instance
@@ -99,6 +100,8 @@ class Service:
             RequestCounter(metrics),
             Admission(name, limits, refuse),
             self._gate(),
+            # Last: what it lets through is the method's message.
+            RequestDecoder(),
         ]
         self._server = grpc.aio.server(interceptors=interceptors, options=_options(limits))
         self._servers = [self._server]

@@ -87,7 +87,7 @@ class Limits:
     keepalive_seconds: int = 30
     keepalive_timeout_seconds: int = 10
     shortest_ping_seconds: int = 10
-    handshake_seconds: int = 20
+    handshake_seconds: int = 10
     idle_seconds: int = 3600
 
     def __post_init__(self) -> None:

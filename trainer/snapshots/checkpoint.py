@@ -40,7 +40,12 @@ def read_checkpoint(location: str) -> Snapshot:
 
 def _newest(location: str) -> Snapshot:
     """Of a folder's snapshots."""
-    if Path(location).is_file():
+    try:
+        is_file = Path(location).is_file()
+    except OSError as error:
+        why = error.strerror or error
+        raise SnapshotError(f"{location} cannot be read ({why}): name another place.") from error
+    if is_file:
         raise _neither(location)
     snapshot, problems = SnapshotStore(location, keep=1).latest()
     if snapshot is None:

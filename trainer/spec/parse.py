@@ -57,7 +57,9 @@ def describe_data(spec: RunSpec) -> Description:
     """What headers and labels tell of the data. Raises InvalidSpecError."""
     path = getattr(spec.source, "path", None)
     if path is not None and not Path(path).is_absolute():
-        raise InvalidSpecError([Violation("data.path", f"must be absolute here, got {path!r}")])
+        raise InvalidSpecError(
+            [Violation("data.path", f"must be absolute here, got {path[:80]!r}")]
+        )
     try:
         return spec.source.describe()
     except DatasetError as error:

@@ -60,7 +60,9 @@ def _check_name(name: str) -> str:
 def _check_location(location: str) -> str:
     if not location.startswith("/") and "://" not in location:
         problem = "must be an absolute path or an address such as s3://bucket/folder"
-        raise PydanticCustomError("location", f"{problem}, got {location!r}")
+        raise PydanticCustomError("location", f"{problem}, got {location[:80]!r}")
+    if "\0" in location:
+        raise PydanticCustomError("location", "must not have a NUL character")
     return location
 
 

@@ -10,6 +10,7 @@ from workers.datasets.dataset import Dataset, DatasetError, Description, Split
 
 SEED = 20
 MAX_BYTES = 1 << 32
+MOST_AXES = 32
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Noise:
 
 
 def _lengths(shape: tuple[int, ...]) -> str | None:
+    if len(shape) > MOST_AXES:
+        return f"must have at most {MOST_AXES} elements, got {len(shape)}"
     if shape and all(1 <= length <= LARGEST_COUNT for length in shape):
         return None
     return f"must be a list of whole numbers from 1 to {LARGEST_COUNT}, got {list(shape)}"

@@ -19,6 +19,7 @@ from workers.datasets.dataset import DatasetError
 
 DEFLATE_LIMIT = 1032  # deflate cannot shrink data further: https://zlib.net/zlib_tech.html
 BLOCK_BYTES = 1 << 20
+LONGEST_PATH = 4095  # PATH_MAX of Linux, without the NUL at its end
 
 # What gzip, zipfile and numpy raise on damaged content. zipfile raises RuntimeError on an encrypted
 # entry (NotImplementedError, on an unknown method, is one too), ValueError on a bad entry name.
@@ -69,7 +70,13 @@ def checked_path(path: str | Path) -> Path:
     except UnicodeEncodeError:
         name = b"\0"
     if not name or b"\0" in name:
-        raise DatasetError(f"The path {str(path)!r} is not a file name; give the data set's path.")
+        shown = repr(str(path)[:80])
+        raise DatasetError(f"The path {shown} is not a file name; give the data set's path.")
+    if len(name) > LONGEST_PATH:
+        raise DatasetError(
+            f"The path {str(path)[:80]!r}... has {len(name)} bytes of at most {LONGEST_PATH}; "
+            "give the data set's path."
+        )
     return Path(path)
 
 

@@ -1,0 +1,213 @@
+"""Hostile requests to a real service: `python -m benchmarks.hostile_requests [--count N]`.
+
+Every method gets malformed, oversized and deeply nested messages, over gRPC, many at once; Ray is
+not started. Prints the answers by code, the memory of the process (service and callers together)
+and the time, and fails if an answer is none that a caller's mistake should get.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import resource
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from unittest import mock
+
+import grpc
+from grpc_status import rpc_status
+
+from benchmarks.hostile_messages import METHODS, STREAMED, hostile, many_layers, nested
+from trainer.service.embedded import EmbeddedService
+from trainer.service.launcher import JobState, Launch
+from trainer.service.settings import Limits
+
+AT_ONCE = 8
+CALL_SECONDS = 20.0
+LARGE_EVERY = 500
+PAGE_BYTES = resource.getpagesize()
+
+ANSWERS = frozenset(
+    {
+        grpc.StatusCode.OK,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
+)
+"""What a caller's mistake may be answered with, unless the message is too large for gRPC itself."""
+
+Request = tuple[str, bytes]
+"""A method and its message."""
+
+
+class Jobs:
+    """In the place of Ray: takes every run and knows the last, and nothing ever happens to it."""
+
+    def __init__(self) -> None:
+        self.last = Launch("r-00000000", 1, "", "")
+
+    async def start(self) -> None:
+        pass
+
+    async def launch(self, launch: Launch) -> None:
+        self.last = launch
+
+    async def state(self, job: str) -> JobState:
+        return JobState.ALIVE
+
+    async def log_tail(self, job: str) -> str:
+        return ""
+
+    async def stop_job(self, job: str) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def requests(random: Random, jobs: Jobs) -> Iterator[Request]:
+    """Without end; half of those about a run are about one that is there, from its own runner."""
+    methods = list(METHODS)
+    for number in itertools.count(1):
+        method = random.choice(methods)
+        if number % LARGE_EVERY == 0:
+            yield method, large(random)
+            continue
+        valid = type(METHODS[method])()
+        valid.CopyFrom(METHODS[method])
+        if random.random() < 0.5:
+            own = {"id": jobs.last.run_id, "attempt": jobs.last.attempt, "token": jobs.last.token}
+            for name in own.keys() & valid.DESCRIPTOR.fields_by_name.keys():
+                setattr(valid, name, own[name])
+        yield method, hostile(random, valid)
+
+
+def large(random: Random) -> bytes:
+    """Of up to the largest message that gRPC takes, and one byte more."""
+    return random.choice(
+        (
+            lambda: many_layers(500_000),
+            lambda: nested(2_000),
+            lambda: b"\x0a" * Limits.message_bytes,
+            lambda: random.randbytes(Limits.message_bytes),
+            lambda: bytes(Limits.message_bytes + 1),
+        )
+    )()
+
+
+def answer(channel: grpc.Channel, request: Request) -> grpc.StatusCode:
+    """The code of the answer; of a stream, of its first message.
+
+    Raises:
+        AssertionError: a caller's mistake should not be answered so, or not without a reason.
+    """
+    method, content = request
+    try:
+        if method in STREAMED:
+            stream = channel.unary_stream(method)(content, timeout=CALL_SECONDS)
+            next(stream, None)
+            stream.cancel()
+        else:
+            channel.unary_unary(method)(content, timeout=CALL_SECONDS)
+    except grpc.RpcError as error:
+        if not _callers_mistake(len(content), error):
+            raise AssertionError(_told(request, error)) from error
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+def _callers_mistake(size: int, error: grpc.RpcError) -> bool:
+    """Whether the answer says so, and why."""
+    if size > Limits.message_bytes:
+        return error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    return error.code() in ANSWERS and rpc_status.from_call(error) is not None
+
+
+def _told(request: Request, error: grpc.RpcError) -> str:
+    method, content = request
+    shown = content.hex() if len(content) < 2000 else f"{len(content)} bytes"
+    return f"{method} {shown}: {error.code()}: {error.details()}"
+
+
+def bombard(channel: grpc.Channel, source: Iterable[Request]) -> Counter[str]:
+    """Send them, AT_ONCE at a time; the answers by code."""
+    lock, rest, found = threading.Lock(), iter(source), Counter[str]()
+
+    def send() -> None:
+        while True:
+            with lock:
+                request = next(rest, None)
+            if request is None:
+                return
+            code = answer(channel, request)
+            with lock:
+                found[code.name] += 1
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for future in [pool.submit(send) for _ in range(AT_ONCE)]:
+            future.result()
+    return found
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+class _Errors(logging.Handler):
+    """Counts what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += 1
+        print(f"logged: {self.format(record)}", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile_requests")
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    jobs, errors = Jobs(), _Errors()
+    logging.getLogger().addHandler(errors)
+    with (
+        mock.patch("trainer.service.service.Launcher", return_value=jobs),
+        tempfile.TemporaryDirectory(prefix="sumgrad-hostile-") as folder,
+        EmbeddedService(Path(folder)) as service,
+        grpc.insecure_channel(service.address) as channel,
+    ):
+        source = requests(Random(options.seed), jobs)
+        codes, rows, start = Counter[str](), [], time.monotonic()
+        for _ in range(10):
+            codes += bombard(channel, itertools.islice(source, options.count // 10))
+            rows.append(f"{resident_bytes() / 2**20:.0f}")
+            print(f"{codes.total()} sent, {rows[-1]} MiB", file=sys.stderr, flush=True)
+        seconds = time.monotonic() - start
+        with urllib.request.urlopen(f"http://{service.metrics_address}/metrics") as scrape:
+            assert scrape.status == 200
+    print(f"{codes.total()} requests in {seconds:.0f} s ({codes.total() / seconds:.0f} a second)\n")
+    print("| answer | requests |\n|---|---|")
+    for code, number in codes.most_common():
+        print(f"| {code} | {number} |")
+    print(f"\nMemory after each tenth: {', '.join(rows)} MiB. Errors logged: {errors.count}.")
+    sys.exit(1 if errors.count else 0)
+
+
+if __name__ == "__main__":
+    main()
