@@ -30,9 +30,10 @@ _OPTIONS = [
     # A host that vanished is missed while a call is under way.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A service that was restarted is found again soon.
+    # A service that was restarted is found again soon. The least backoff is the time that an
+    # attempt has: on a busy machine, the first bytes of an answer may take more than 100 ms.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 
