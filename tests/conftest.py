@@ -21,6 +21,7 @@ from postgres_server import PostgresServer
 
 from trainer.client import Client
 from trainer.service.launcher import JobState, Launch
+from trainer.service.local_ray import RayError
 from trainer.service.run_manager import RunManager
 from trainer.service.service import Service
 from trainer.service.settings import Settings
@@ -93,6 +94,7 @@ class FakeLauncher:
         errors: raised, one after the other, instead of launching.
         jobs: what it knows of; more may be added that others have launched.
         job_state, last_line: what it says of every job that it knows.
+        silence: raised, while it is not None, when the cluster is asked for its CPUs.
     """
 
     def __init__(self) -> None:
@@ -101,10 +103,16 @@ class FakeLauncher:
         self.stopped: queue.Queue[str] = queue.Queue()
         self.errors: list[Exception] = []
         self.job_state = JobState.ALIVE
+        self.silence: RayError | None = None
         self.last_line = ""
 
     async def start(self) -> None:
         pass
+
+    async def cpus(self) -> tuple[float, ...]:
+        if self.silence:
+            raise self.silence
+        return (CORES,)
 
     async def launch(self, launch: Launch) -> None:
         if self.errors:
@@ -113,7 +121,7 @@ class FakeLauncher:
         self.launched.put(launch)
 
     async def state(self, job: str) -> JobState:
-        return self.job_state if job in self.jobs else JobState.UNKNOWN
+        return self.job_state if job in self.jobs else JobState.ENDED
 
     async def log_tail(self, job: str) -> str:
         return self.last_line
@@ -248,7 +256,7 @@ def start_service(
     ) -> RunningService:
         launcher = FakeLauncher()
         launcher.jobs.update(jobs)
-        monkeypatch.setattr("trainer.service.service.Launcher", lambda _cores: launcher)
+        monkeypatch.setattr("trainer.service.service.Launcher", lambda *_: launcher)
         settings = Settings(
             tmp_path / "state", "127.0.0.1:0", metrics_address, temporary, store_url
         )

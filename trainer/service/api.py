@@ -10,7 +10,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from trainer.service import queue
+from trainer.service.cluster import worker_cpus
 from trainer.service.requests import InvalidRequestError
 from trainer.service.run_filter import parse_cursor, parse_filter
 from trainer.service.run_manager import (
@@ -25,6 +25,7 @@ from trainer.service.run_manager import (
 )
 from trainer.service.store import RequestConflictError, RunNotEndedError, StoredRun
 from trainer.service.store_errors import StoreUnavailableError
+from trainer.service.weights_inbox import WeightsDamagedError, WeightsNotStoredError
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
@@ -45,6 +46,8 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     WorkersError: grpc.StatusCode.INVALID_ARGUMENT,
     NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    WeightsDamagedError: grpc.StatusCode.DATA_LOSS,
+    WeightsNotStoredError: grpc.StatusCode.UNAVAILABLE,
 }
 """What each error of the domain is called in gRPC."""
 
@@ -161,9 +164,8 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
 class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
     """What runners call."""
 
-    def __init__(self, manager: RunManager, cores: int) -> None:
+    def __init__(self, manager: RunManager) -> None:
         self._manager = manager
-        self._cores = cores
 
     async def TakeRun(  # noqa: N802
         self, request: runner_pb2.TakeRunRequest, context: grpc.aio.ServicerContext
@@ -172,12 +174,27 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
             run = await self._manager.take(request.id, request.attempt, request.token)
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
+        directory = self._manager.directory(run.id)
         return runner_pb2.TakeRunResponse(
             spec=run.spec,
-            directory=str(self._manager.directory(run.id)),
-            worker_cpus=queue.worker_cpus(run.workers, self._cores),
+            directory=str(directory),
+            directory_inode=directory.stat().st_ino,
+            worker_cpus=worker_cpus(run.workers, self._manager.cpus),
             workers=run.workers,
         )
+
+    async def PutWeights(  # noqa: N802
+        self,
+        requests: AsyncIterator[runner_pb2.PutWeightsRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> runner_pb2.PutWeightsResponse:
+        try:
+            first = await anext(requests, runner_pb2.PutWeightsRequest())
+            chunks = (request.chunk async for request in requests)
+            path = await self._manager.put_weights(first.file, chunks)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+        return runner_pb2.PutWeightsResponse(path=str(path))
 
     async def Report(  # noqa: N802
         self, request: runner_pb2.ReportRequest, context: grpc.aio.ServicerContext

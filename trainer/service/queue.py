@@ -13,11 +13,6 @@ def workers_limit(cores: int) -> int:
     return cores * WORKERS_PER_CORE
 
 
-def worker_cpus(workers: int, cores: int) -> float:
-    """The share of a core that each worker holds; 1 unless a run alone has more than all cores."""
-    return min(1.0, cores / workers)
-
-
 def startable(queued: Sequence[int], running: Sequence[int], cores: int) -> int:
     """How many of the queued runs, taken in order, start now.
 

@@ -13,13 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from trainer.metrics import Metrics
-from trainer.service import history, queue
+from trainer.service import history, queue, weights_inbox
+from trainer.service.events import from_report as _from_report
+from trainer.service.events import new_event as _event
+from trainer.service.events import now as _now
+from trainer.service.events import state_event as _state
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
+from trainer.service.ray_api import RayUnreachableError
 from trainer.service.requests import check_labels, check_request_id
 from trainer.service.run_filter import Cursor, RunFilter
 from trainer.service.store import RunNotEndedError, Store, StoredRun
@@ -42,6 +45,9 @@ FRUITLESS_ATTEMPTS = 5
 
 EVENTS_AT_ONCE = 500
 LOOK_UP_SECONDS = 1.0
+
+UNTOLD_CPUS = (256.0,)
+"""What a cluster that has not answered yet is taken to have: enough for the largest run."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,13 +97,16 @@ class RunManager:
     """All runs of one service. Lives on one event loop; the store works in a thread of its own."""
 
     def __init__(
-        self, store: Store, launcher: Launcher, instance: Instance, metrics: Metrics, cores: int
+        self, store: Store, launcher: Launcher, instance: Instance, metrics: Metrics
     ) -> None:
         self._store = store
         self._launcher = launcher
         self._instance = instance
         self._metrics = metrics
-        self._cores = cores
+        self._cpus: tuple[float, ...] = UNTOLD_CPUS
+        self._silent_cluster = ""
+        # Runs that were told that their cluster is silent.
+        self._told: set[str] = set()
         self._database = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
@@ -110,8 +119,18 @@ class RunManager:
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
 
+    @property
+    def cpus(self) -> tuple[float, ...]:
+        """Of each node that runs can use, as last heard."""
+        return self._cpus
+
+    @property
+    def _cores(self) -> int:
+        return int(sum(self._cpus))
+
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
+        await self._ask_cluster()
         await self._reconcile()
         self._task = asyncio.create_task(self._look_after_runs())
 
@@ -311,12 +330,19 @@ class RunManager:
     # What runners report.
 
     async def take(self, run_id: str, attempt: int, token: str) -> run_pb2.Run:
-        """A runner has started; the run is running from here on.
+        """A runner has started; the run is running from here on, and has a folder.
 
         Raises:
-            NotTheRunnerError
+            NotTheRunnerError, RunFilesError
         """
         stored = await self._runner_of(run_id, attempt, token)
+        folder = self.directory(run_id)
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFilesError(
+                run_id, f"the folder {folder} cannot be made: {error.strerror}"
+            ) from None
         self._heard[run_id] = time.monotonic()
         if stored.run.state == run_pb2.RUN_STATE_LAUNCHING:
             await self._append(run_id, [_state(run_pb2.RUN_STATE_RUNNING)])
@@ -353,6 +379,23 @@ class RunManager:
             workers=stored.run.workers,
         )
 
+    async def put_weights(self, file: runner_pb2.WeightsFile, chunks: AsyncIterator[bytes]) -> Path:
+        """Store the weights that a runner sends; where they lie.
+
+        Raises:
+            NotTheRunnerError, WeightsDamagedError, WeightsNotStoredError
+        """
+        await self._runner_of(file.id, file.attempt, file.token)
+        path = self.directory(file.id) / "weights.safetensors"
+        await weights_inbox.receive(path, self._hearing(file.id, chunks), file.bytes, file.sha256)
+        return path
+
+    async def _hearing(self, run_id: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same chunks; a runner that sends them is not silent."""
+        async for chunk in chunks:
+            self._heard[run_id] = time.monotonic()
+            yield chunk
+
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
         stored = await self._call(self._store.get, run_id)
         if (
@@ -383,9 +426,23 @@ class RunManager:
     async def _look_once(self) -> None:
         await self._call(self._instance.live)
         active = await self._mine(history.ACTIVE)
-        await self._launch_what_fits(active)
+        if await self._ask_cluster():
+            await self._launch_what_fits(active)
         for stored in active:
             await self._look_after(stored)
+
+    async def _ask_cluster(self) -> bool:
+        """Learn what the cluster has; while it does not answer, nothing is launched."""
+        try:
+            self._cpus = await self._launcher.cpus()
+        except RayError as error:
+            if str(error) != self._silent_cluster:
+                _LOG.warning("%s; runs wait for it", error)
+            self._silent_cluster = str(error)
+            return False
+        self._silent_cluster = ""
+        self._told.clear()
+        return True
 
     async def _launch_what_fits(self, active: Sequence[StoredRun]) -> None:
         def workers(stored: StoredRun) -> int:
@@ -413,8 +470,10 @@ class RunManager:
             if run_id in self._cancelling:
                 await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
                 return
-            await self._launcher.launch(launch)
             self._heard[run_id] = time.monotonic()
+            await self._launcher.launch(launch)
+        except RayUnreachableError as error:  # it is asked after, as one that was launched
+            await self._tell_of_silence(run_id, str(error))
         except (RayError, RuntimeError, OSError) as error:
             await self._set_state(
                 run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}"
@@ -435,15 +494,20 @@ class RunManager:
         elif silence > LOST_SECONDS:
             await self._launcher.stop_job(job)
             await self._try_again(run, f"its runner was silent for {LOST_SECONDS:.0f} s")
-        elif (
-            silence > SILENCE_SECONDS
-            and (state := await self._launcher.state(job)) != JobState.ALIVE
-        ):
+        elif silence > SILENCE_SECONDS:
+            state = await self._launcher.state(job)
             if state == JobState.ENDED:
                 reason = f"its runner died: {await self._launcher.log_tail(job)}"
                 await self._try_again(run, reason)
-            elif not self._launcher.alive():
-                await self._try_again(run, "the Ray cluster died")
+            elif state == JobState.UNKNOWN:
+                await self._tell_of_silence(run.id, self._silent_cluster)
+
+    async def _tell_of_silence(self, run_id: str, reason: str) -> None:
+        """Say once in a run that nobody knows of its runner, because its cluster is silent."""
+        if run_id not in self._told:
+            self._told.add(run_id)
+            message = f"{reason or 'the Ray cluster does not answer'}; the run waits for it"
+            await self._append(run_id, [_event(warning=run_pb2.Warning(message=message))])
 
     async def _try_again(self, run: run_pb2.Run, reason: str) -> None:
         """Queue a run whose attempt broke off; it goes on from its last snapshot."""
@@ -481,9 +545,9 @@ class RunManager:
                     await self._adopt(stored)
 
     async def _adopt(self, stored: StoredRun) -> None:
-        """Look after a run whose job is alive, or else queue it again."""
+        """Look after a run whose job has not ended, as far as is known, or else queue it again."""
         queued = None
-        if await self._launcher.state(_job(stored.run)) != JobState.ALIVE:
+        if await self._launcher.state(_job(stored.run)) == JobState.ENDED:
             message = "its service ended; it goes on from its last snapshot"
             queued = _state(run_pb2.RUN_STATE_QUEUED, message)
         adopted = await self._call(
@@ -536,45 +600,3 @@ class RunManager:
 def _job(run: run_pb2.Run) -> str:
     """The job of the run's present attempt."""
     return Launch(run.id, run.attempt, "", "").job
-
-
-def _now() -> Timestamp:
-    now = Timestamp()
-    now.GetCurrentTime()
-    return now
-
-
-def _event(**kind: object) -> run_pb2.Event:
-    return run_pb2.Event(time=_now(), **kind)  # type: ignore[arg-type]
-
-
-def _state(state: run_pb2.RunState, message: str = "") -> run_pb2.Event:
-    return _event(state_change=run_pb2.StateChange(state=state, message=message))
-
-
-def _from_report(report: runner_pb2.RunReport) -> run_pb2.Event:
-    """The event that a runner's report stands for."""
-    match report.WhichOneof("kind"):
-        case "finished":
-            change = run_pb2.StateChange(state=run_pb2.RUN_STATE_SUCCEEDED, result=report.finished)
-            return _event(state_change=change)
-        case "failed":
-            return _state(run_pb2.RUN_STATE_FAILED, report.failed.message)
-        case "cancelled":
-            return _state(run_pb2.RUN_STATE_CANCELLED, "cancelled")
-        case "paused":
-            return _state(run_pb2.RUN_STATE_PAUSED, f"paused at step {report.paused.step}")
-        case "progress":
-            return _event(progress=report.progress)
-        case "epoch":
-            return _event(epoch=report.epoch)
-        case "membership":
-            return _event(membership=report.membership)
-        case "snapshot_taken":
-            return _event(snapshot_taken=report.snapshot_taken)
-        case "resumed":
-            return _event(resumed=report.resumed)
-        case "restarted":
-            return _event(restarted=report.restarted)
-        case _:
-            return _event(warning=report.warning)

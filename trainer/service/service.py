@@ -17,8 +17,10 @@ from trainer.service.file_locks import FileLocks
 from trainer.service.instance import Instance
 from trainer.service.interceptor import RequestCounter
 from trainer.service.launcher import Launcher
+from trainer.service.local_ray import LocalRay
 from trainer.service.locks import Locks
 from trainer.service.postgres_locks import PostgresLocks
+from trainer.service.ray_cluster import RayCluster
 from trainer.service.run_manager import RunManager
 from trainer.service.settings import Settings, SettingsError, host_and_port, require_loopback
 from trainer.service.store import Store
@@ -53,6 +55,8 @@ class Service:
         require_loopback(settings.address)
         if settings.metrics_address is not None:
             require_loopback(settings.metrics_address)
+        if settings.advertise is not None:
+            host_and_port(settings.advertise)
         self._settings = settings
         self._metrics_server: Any = None
         self.address = ""
@@ -60,7 +64,7 @@ class Service:
         self.store = ""
 
     async def __aenter__(self) -> Service:
-        cores = len(os.sched_getaffinity(0))
+        cluster = self._cluster()
         state = self._settings.state
         self._store = Store(self._settings.place)
         self.store = self._store.name
@@ -69,15 +73,15 @@ class Service:
         except BaseException:
             self._store.close()
             raise
-        self._launcher = Launcher(cores)
+        self._launcher = Launcher(cluster, self._settings.code)
         metrics = Metrics()
-        self._manager = RunManager(self._store, self._launcher, self._instance, metrics, cores)
+        self._manager = RunManager(self._store, self._launcher, self._instance, metrics)
         self._server = grpc.aio.server(interceptors=[RequestCounter(metrics)], options=_OPTIONS)
         service_pb2_grpc.add_TrainerServiceServicer_to_server(
             TrainerService(self._manager), self._server
         )
         runner_pb2_grpc.add_RunnerServiceServicer_to_server(
-            RunnerService(self._manager, cores), self._server
+            RunnerService(self._manager), self._server
         )
         self._add_standard_services()
         try:
@@ -88,6 +92,13 @@ class Service:
             await self.__aexit__(None, None, None)
             raise
         return self
+
+    def _cluster(self) -> LocalRay | RayCluster:
+        if self._settings.ray_address is None:
+            return LocalRay(len(os.sched_getaffinity(0)))
+        cluster = RayCluster(self._settings.ray_address)
+        cluster.check_reaches(self._settings.advertise or self._settings.address)
+        return cluster
 
     def _locks(self) -> Locks:
         store = self._settings.store
@@ -115,7 +126,8 @@ class Service:
                 f"{self._settings.address} is in use; stop what listens there or choose another "
                 "with --address"
             ) from None
-        self.address = self._manager.service_address = f"{host}:{port}"
+        self.address = f"{host}:{port}"
+        self._manager.service_address = self._settings.advertise or self.address
         if self._settings.metrics_address is not None:
             metrics_host, metrics_port = host_and_port(self._settings.metrics_address)
             try:

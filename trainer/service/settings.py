@@ -6,9 +6,12 @@ import ipaddress
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
 DEFAULT_METRICS_ADDRESS = "127.0.0.1:7434"
+
+Code = Literal["job", "image"]
 
 
 class SettingsError(ValueError):
@@ -36,18 +39,21 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches itself by this name or address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def require_loopback(address: str) -> None:
     """Refuse an address that other machines reach.
 
     Raises:
         SettingsError: it is not on the loopback interface.
     """
-    host, _ = host_and_port(address)
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host_and_port(address)[0]):
         raise SettingsError(
             f"{address!r} can be reached from other machines, which is not supported without TLS; "
             f"listen on loopback, like {DEFAULT_ADDRESS}, and use an SSH tunnel"
@@ -62,6 +68,9 @@ class Settings:
         metrics_address: None serves no metrics.
         temporary: the service serves one command and its runs end with it.
         store: the URL of a Postgres for the run store; None is a file in the state folder.
+        ray_address: URL of a Ray cluster's dashboard; None starts a Ray on this machine.
+        code: whether our packages travel with each job, or the cluster's Python has them.
+        advertise: host:port by which the cluster's nodes reach this service; None is ``address``.
     """
 
     state: Path
@@ -69,6 +78,9 @@ class Settings:
     metrics_address: str | None = DEFAULT_METRICS_ADDRESS
     temporary: bool = False
     store: str | None = field(default=None, repr=False)
+    ray_address: str | None = None
+    code: Code = "job"
+    advertise: str | None = None
 
     @property
     def place(self) -> Path | str:
