@@ -21,7 +21,7 @@ from postgres_server import PostgresServer
 
 from trainer.client import Client
 from trainer.service.launcher import JobState, Launch
-from trainer.service.local_ray import RayError
+from trainer.service.ray_api import RayError
 from trainer.service.run_manager import RunManager
 from trainer.service.service import Service
 from trainer.service.settings import Settings

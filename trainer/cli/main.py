@@ -30,7 +30,7 @@ from trainer.cli.show import (
 from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, UnreachableError, read_spec
 from trainer.service import history
-from trainer.service.local_ray import RayError
+from trainer.service.ray_api import RayError
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
     DEFAULT_METRICS_ADDRESS,

@@ -12,7 +12,7 @@ import ray
 from trainer.runner.local_link import LocalLink, alone_in
 from trainer.runner.runner import Runner
 from trainer.service.launcher import ONE_THREAD
-from trainer.service.local_ray import RayError
+from trainer.service.ray_api import RayError
 from trainer.spec.parse import check_against_data
 from trainer.spec.run_spec import RunSpec
 from trainer.v1 import run_pb2, service_pb2

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from trainer.service.cluster import Cluster
 from trainer.service.code_package import code_package
-from trainer.service.local_ray import RayError
-from trainer.service.ray_api import RayApi
+from trainer.service.ray_api import RayApi, RayError
 from trainer.service.ray_cluster import RayCluster
 from trainer.service.settings import Code, SettingsError
 

@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from trainer.service.ray_api import RayApi, RayError
+
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
 """Ray's head has this long to end in good order before its processes are killed."""
@@ -37,10 +39,6 @@ PR_SET_CHILD_SUBREAPER = 36
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """The least that Ray takes; vectors do not travel through it."""
-
-
-class RayError(RuntimeError):
-    """Ray cannot be started or reached."""
 
 
 class LocalRay:
@@ -172,8 +170,6 @@ def _end_children() -> None:
 
 def _wait_for_jobs(head: subprocess.Popen[bytes], dashboard: str, log: Path) -> str | None:
     """Wait until jobs can be submitted; what went wrong, or None."""
-    from trainer.service.ray_api import RayApi
-
     headers = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from trainer.service.local_ray import RayError
-
 CALL_SECONDS = 10.0
 SUBMIT_SECONDS = 60.0
 """Ray answers a submission when it has started the process that looks after the job."""
+
+
+class RayError(RuntimeError):
+    """Ray cannot be started or reached, or refuses."""
 
 
 class RayUnreachableError(RayError):

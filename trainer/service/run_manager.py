@@ -21,8 +21,7 @@ from trainer.service.events import now as _now
 from trainer.service.events import state_event as _state
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
-from trainer.service.local_ray import RayError
-from trainer.service.ray_api import RayUnreachableError
+from trainer.service.ray_api import RayError, RayUnreachableError
 from trainer.service.requests import check_labels, check_request_id
 from trainer.service.run_filter import Cursor, RunFilter
 from trainer.service.store import RunNotEndedError, Store, StoredRun
