@@ -207,9 +207,9 @@ class RayNodes:
             for pid in found:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            for command in self._commands:
-                command.poll()
-            return not found
+            # A dead command is a child to be waited for.
+            self._commands = [c for c in self._commands if c.poll() is None]
+            return not found and (bool(names) or not self._commands)
 
         eventually(gone, END_SECONDS)
 

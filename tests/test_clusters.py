@@ -27,7 +27,7 @@ from trainer.receipt import code_version
 from trainer.service import history
 from trainer.v1 import run_pb2
 
-SECONDS = 150.0
+SECONDS = 60.0
 """Bound of every wait for a run; a node that starts others waits for this machine's two cores."""
 
 SPEC: dict[str, Any] = {

@@ -46,7 +46,7 @@ EVENTS_AT_ONCE = 500
 LOOK_UP_SECONDS = 1.0
 
 UNTOLD_CPUS = (256.0,)
-"""What a cluster that has not answered yet is taken to have: enough for the largest run."""
+"""What a cluster is taken to have that has not said: enough for the largest run."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -431,9 +431,9 @@ class RunManager:
             await self._look_after(stored)
 
     async def _ask_cluster(self) -> bool:
-        """Learn what the cluster has; while it does not answer, nothing is launched."""
+        """Learn what the cluster has; while it does not answer or has none, nothing is launched."""
         try:
-            self._cpus = await self._launcher.cpus()
+            cpus = await self._launcher.cpus()
         except RayError as error:
             if str(error) != self._silent_cluster:
                 _LOG.warning("%s; runs wait for it", error)
@@ -441,7 +441,9 @@ class RunManager:
             return False
         self._silent_cluster = ""
         self._told.clear()
-        return True
+        # One that has no nodes for now may get some, and says nothing of how many.
+        self._cpus = cpus if sum(cpus) >= 1 else UNTOLD_CPUS
+        return self._cpus is cpus
 
     async def _launch_what_fits(self, active: Sequence[StoredRun]) -> None:
         def workers(stored: StoredRun) -> int:
