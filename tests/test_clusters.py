@@ -228,7 +228,7 @@ def test_hosts_of_their_own_train_over_the_network(
     if reason := why_no_network():
         pytest.skip(reason)
     cluster.start_hosts(c=1, d=1)
-    cluster.kill("a")
+    cluster.kill("a", "b")
     eventually(lambda: sum(cluster.api.cpus()) == 2, SECONDS)
     # Nothing forces frames: these hosts cannot see each other's memory.
     run_id = client.submit(SPEC, set=("workers.vectors=auto",)).id
