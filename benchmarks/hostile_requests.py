@@ -65,6 +65,12 @@ class Jobs:
     async def launch(self, launch: Launch) -> None:
         self.last = launch
 
+    def alive(self) -> bool:
+        return True
+
+    async def cpus(self) -> tuple[float, ...]:
+        return (2.0,)
+
     async def state(self, job: str) -> JobState:
         return JobState.ALIVE
 

@@ -173,7 +173,7 @@ def _cpu_seconds(pid: int) -> float:
 class _PlayedLauncher:
     """In the place of Ray: says what it was asked to launch, and does not."""
 
-    def __init__(self, _cores: int) -> None:
+    def __init__(self, *_: Any) -> None:
         self.launches: asyncio.Queue[Any] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -181,6 +181,12 @@ class _PlayedLauncher:
 
     async def launch(self, launch: Any) -> None:
         self.launches.put_nowait(launch)
+
+    def alive(self) -> bool:
+        return True
+
+    async def cpus(self) -> tuple[float, ...]:
+        return (float(os.cpu_count() or 1),)
 
     async def state(self, _job: str) -> Any:
         from trainer.service.launcher import JobState

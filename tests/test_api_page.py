@@ -10,6 +10,7 @@ from trainer.client.errors import REASONS
 from trainer.service.api import CODES, reason
 from trainer.service.run_errors import NotTheRunnerError
 from trainer.service.settings import Limits
+from trainer.service.weights_inbox import WeightsDamagedError, WeightsNotStoredError
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import service_pb2
 
@@ -28,7 +29,7 @@ def error_rows() -> list[str]:
     return [
         f"| `{reason(kind)}` | {code.name} | `{kinds[reason(kind)]}` |"
         for kind, code in sorted(CODES.items(), key=lambda item: reason(item[0]))
-        if kind is not NotTheRunnerError
+        if kind not in (NotTheRunnerError, WeightsDamagedError, WeightsNotStoredError)
     ]
 
 

@@ -38,6 +38,7 @@ from trainer.service.api import CODES, reason
 from trainer.service.run_errors import NotTheRunnerError
 from trainer.service.settings import Limits, SettingsError
 from trainer.service.store import Store, StoredRun
+from trainer.service.weights_inbox import WeightsDamagedError, WeightsNotStoredError
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
@@ -137,7 +138,12 @@ def test_the_twins_have_the_same_calls_with_the_same_arguments(one: type, twin: 
 
 
 def test_every_reason_that_the_service_gives_a_client_is_an_exception_of_its_own_kind() -> None:
-    runners_only = {NotTheRunnerError, InvalidSpecError}
+    runners_only = {
+        NotTheRunnerError,
+        WeightsDamagedError,
+        WeightsNotStoredError,
+        InvalidSpecError,
+    }
     assert {reason(kind) for kind in CODES if kind not in runners_only} == set(REASONS)
 
 

@@ -32,6 +32,8 @@ class RequestDecoder(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), *serializers)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), *serializers)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(_answer(handler.stream_unary), *serializers)
         return grpc.stream_stream_rpc_method_handler(_streams(handler.stream_stream), *serializers)
 
 
@@ -64,19 +66,30 @@ def _stream(inner: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
+def _answer(inner: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+    async def checked(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+        return await inner(_messages(requests, context), context)
+
+    return checked
+
+
 def _streams(inner: Callable[..., Any]) -> Callable[..., Any]:
     async def checked(
         requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Any]:
-        async def messages() -> AsyncIterator[Any]:
-            async for request in requests:
-                yield await _message(request, context)
-
-        async with aclosing(responses(inner, messages(), context)) as answers:
+        messages = _messages(requests, context)
+        async with aclosing(responses(inner, messages, context)) as answers:
             async for response in answers:
                 yield response
 
     return checked
+
+
+async def _messages(
+    requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield await _message(request, context)
 
 
 async def responses(

@@ -6,11 +6,14 @@ import ipaddress
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 from trainer.service.queue import NO_LIMITS, UserLimits
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
 DEFAULT_METRICS_ADDRESS = "127.0.0.1:7434"
+
+Code = Literal["job", "image"]
 
 
 class SettingsError(ValueError):
@@ -113,6 +116,10 @@ class Settings:
         auth: ask for tokens on loopback too.
         reflection: tell clients which methods there are.
         data_roots, snapshot_roots, locations: what a specification may name; see Confinement.
+        ray_address: URL of a Ray cluster's dashboard; None starts a Ray on this machine.
+        code: whether our packages travel with each job, or the cluster's Python has them.
+        advertise: host:port by which the cluster's nodes reach this service; None is where
+            runners call otherwise.
     """
 
     state: Path
@@ -130,6 +137,9 @@ class Settings:
     data_roots: tuple[Path, ...] = ()
     snapshot_roots: tuple[Path, ...] = ()
     locations: tuple[str, ...] = ()
+    ray_address: str | None = None
+    code: Code = "job"
+    advertise: str | None = None
 
     @property
     def place(self) -> Path | str:
@@ -158,6 +168,8 @@ class Settings:
                     f"--tls-cert and --tls-key, or listen on loopback, like {DEFAULT_ADDRESS}, and "
                     "use an SSH tunnel"
                 )
+        if self.advertise is not None:
+            host_and_port(self.advertise)
         if self.tls is not None and self.tls.client_ca is not None and self.runner_address is None:
             raise SettingsError(
                 "--tls-client-ca needs --runner-address too: runners have no certificate and call "
