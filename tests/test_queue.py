@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.service.queue import WORKERS_PER_CORE, startable, worker_cpus, workers_limit
+from trainer.service.queue import WORKERS_PER_CORE, startable, workers_limit
 
 CORES = st.integers(1, 64)
 RUNS = st.lists(st.integers(1, 200), max_size=10)
@@ -51,14 +51,6 @@ def test_what_comes_later_never_holds_back_what_came_before(
     queued: list[int], more: list[int], running: list[int], cores: int
 ) -> None:
     assert startable(queued + more, running, cores) >= startable(queued, running, cores)
-
-
-@given(workers=st.integers(1, 256), cores=CORES)
-def test_the_workers_of_a_run_never_hold_more_than_all_cores(workers: int, cores: int) -> None:
-    share = worker_cpus(workers, cores)
-    assert 0 < share <= 1
-    assert share * workers <= cores * (1 + 1e-12)
-    assert share == 1 or workers > cores
 
 
 def test_so_many_workers_may_share_a_core() -> None:
