@@ -549,11 +549,14 @@ def states(temporary: Path) -> list[run_pb2.RunState]:
         store.close()
 
 
-def test_ctrl_c_on_run_with_its_own_service_cancels_and_leaves_nothing(temporary: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_to_run_with_its_own_service_cancels_and_leaves_nothing(
+    temporary: Path, number: signal.Signals
+) -> None:
     with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
         command.err.wait_for(PROGRESS)
         assert any(temporary.glob("sumgrad-ray-*"))
-        command.signal(signal.SIGINT)
+        command.signal(number)
         assert command.end() == ExitCode.INTERRUPTED
     assert "cancelling the run" in command.err.seen
     assert command.out.seen == []
@@ -569,10 +572,13 @@ def test_a_run_that_is_killed_with_its_own_service_leaves_no_process(temporary: 
     eventually(lambda: nothing_is_left(temporary), SECONDS)
 
 
-def test_sigterm_before_the_first_step_cancels_and_leaves_nothing(temporary: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_before_the_first_step_cancels_and_leaves_nothing(
+    temporary: Path, number: signal.Signals
+) -> None:
     with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
         command.err.wait_for("r-")
-        command.signal(signal.SIGTERM)
+        command.signal(number)
         assert command.end() == ExitCode.INTERRUPTED
     assert "cancelling the run" in command.err.seen
     assert command.out.seen == []

@@ -110,7 +110,7 @@ MASKED = Network((Affine(6), Masked(), Affine(10)), (3,))
 FIXED = Network((ReLU(), Flatten()), (5, 2))
 
 RIGHT: list[tuple[str, Network, Loss, Targets, int]] = [
-    ("784-512-10", MLP, CrossEntropy(), CLASSES, 2),
+    ("784-512-10", MLP, CrossEntropy(), CLASSES, 5),
     ("one unit a layer", NARROW, CrossEntropy(), CLASSES, 50),
     ("thirty layers", DEEP, CrossEntropy(), CLASSES, 5),
     ("thousands of kinks", WIDE, CrossEntropy(), CLASSES, 5),
