@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
 
+from trainer.service.interceptor import Answering, Interceptor, Refuse, unread, wrapped
 from trainer.service.settings import Limits
 
 
@@ -18,7 +19,7 @@ class TooManyCallsError(RuntimeError):
         super().__init__(f"the service has {most} {what} under way; try again a little later")
 
 
-class Gate:
+class Room:
     """Lets so many in at a time."""
 
     def __init__(self, most: int, what: str) -> None:
@@ -38,61 +39,32 @@ class Gate:
             self._inside -= 1
 
 
-class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """A gate for calls and one for streams, of one gRPC service.
+class Admission(Interceptor):
+    """Room for calls and room for streams, of one gRPC service.
 
     The others have none: a flood of clients must not cost a run its runner, nor the health check.
     """
 
-    def __init__(
-        self,
-        service: str,
-        limits: Limits,
-        refuse: Callable[[grpc.aio.ServicerContext, Exception], Awaitable[None]],
-    ) -> None:
+    def __init__(self, service: str, limits: Limits, refuse: Refuse) -> None:
+        super().__init__()
         self._prefix = f"/{service}/"
-        self._calls = Gate(limits.calls, "calls")
-        self._streams = Gate(limits.streams, "streams")
+        self._calls = Room(limits.calls, "calls")
+        self._streams = Room(limits.streams, "streams")
         self._refuse = refuse
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
-        details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        handler = await continuation(details)
-        if handler is None or not details.method.startswith(self._prefix):
+    def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        if not method.startswith(self._prefix):
             return handler
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(handler.unary_unary),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
-        return grpc.unary_stream_rpc_method_handler(
-            self._stream(handler.unary_stream),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
+        room = self._streams if handler.response_streaming else self._calls
 
-    def _unary(self, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-        async def admitted(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        @asynccontextmanager
+        async def admitting(
+            _request: Any, context: grpc.aio.ServicerContext
+        ) -> AsyncIterator[Answering]:
             try:
-                with self._calls.inside():
-                    return await inner(request, context)
+                with room.inside():
+                    yield unread
             except TooManyCallsError as error:
                 await self._refuse(context, error)
 
-        return admitted
-
-    def _stream(self, inner: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., Any]:
-        async def admitted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            try:
-                with self._streams.inside():
-                    async with aclosing(inner(request, context)) as responses:
-                        async for response in responses:
-                            yield response
-            except TooManyCallsError as error:
-                await self._refuse(context, error)
-
-        return admitted
+        return wrapped(handler, admitting)

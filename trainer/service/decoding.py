@@ -5,34 +5,31 @@ gRPC itself answers those with INTERNAL, as if the service were to blame.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
 from trainer.service.api import refuse
+from trainer.service.interceptor import Answering, Interceptor, function, remade, unread, wrapped
 from trainer.service.requests import MalformedRequestError
 
 
-class RequestDecoder(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class RequestDecoder(Interceptor):
     """Stands directly before the handlers: what it lets through is the method's message."""
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
-        details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        serializers = (_decoder(handler.request_deserializer), handler.response_serializer)
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), *serializers)
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), *serializers)
-        return grpc.stream_stream_rpc_method_handler(_streams(handler.stream_stream), *serializers)
+    def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        inner = function(handler)
+        if handler.request_streaming:
+            inner = _of_messages(inner)
+        return wrapped(remade(handler, inner, _decoder(handler.request_deserializer)), _checking)
+
+
+@asynccontextmanager
+async def _checking(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Answering]:
+    await _message(request, context)
+    yield unread
 
 
 def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -47,24 +44,9 @@ def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return decoded
 
 
-def _unary(inner: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    async def checked(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        return await inner(await _message(request, context), context)
+def _of_messages(inner: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that takes a stream, each part of which is checked when it comes."""
 
-    return checked
-
-
-def _stream(inner: Callable[..., Any]) -> Callable[..., Any]:
-    async def checked(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        message = await _message(request, context)
-        async with aclosing(responses(inner, message, context)) as answers:
-            async for response in answers:
-                yield response
-
-    return checked
-
-
-def _streams(inner: Callable[..., Any]) -> Callable[..., Any]:
     async def checked(
         requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Any]:
@@ -72,24 +54,10 @@ def _streams(inner: Callable[..., Any]) -> Callable[..., Any]:
             async for request in requests:
                 yield await _message(request, context)
 
-        async with aclosing(responses(inner, messages(), context)) as answers:
-            async for response in answers:
-                yield response
+        async for response in inner(messages(), context):
+            yield response
 
     return checked
-
-
-async def responses(
-    inner: Callable[..., Any], request: Any, context: grpc.aio.ServicerContext
-) -> AsyncGenerator[Any, None]:
-    """What a streaming handler answers; one that is no generator writes by itself."""
-    answer = inner(request, context)
-    if inspect.isasyncgen(answer):
-        async with aclosing(answer) as found:
-            async for response in found:
-                yield response
-    else:
-        await answer
 
 
 async def _message(request: Any, context: grpc.aio.ServicerContext) -> Any:

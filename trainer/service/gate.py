@@ -13,7 +13,7 @@ from trainer.service.api import refuse
 from trainer.service.audit import Audit
 from trainer.service.authentication import Authenticator, NotAuthenticatedError
 from trainer.service.caller import LOCAL_ADMIN, Caller, NotAllowedError, set_caller
-from trainer.service.handlers import Answering, Continuation, outcome, wrapped
+from trainer.service.interceptor import Answering, Interceptor, outcome, wrapped
 from trainer.service.methods import METHODS, Rule
 from trainer.service.run_errors import RunNotFoundError
 from trainer.service.store_errors import StoreUnavailableError
@@ -22,7 +22,7 @@ from trainer.v1 import run_pb2
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
-class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class Gate(Interceptor):
     """Every call of every method passes here.
 
     Args:
@@ -36,23 +36,17 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         find: Callable[[str], Awaitable[run_pb2.Run]],
         audit: Audit,
     ) -> None:
+        super().__init__()
         self._authenticator = authenticator
         self._find = find
         self._audit = audit
 
-    async def intercept_service(
-        self, continuation: Continuation, details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler | None:
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        method, rule = details.method, METHODS.get(details.method)
-
+    def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         @asynccontextmanager
         async def guarding(
             request: Any, context: grpc.aio.ServicerContext
         ) -> AsyncIterator[Answering]:
-            call = _Call(method, rule, request, context)
+            call = _Call(method, METHODS.get(method), request, context)
             code = "OK"
             try:
                 await self._admit(call)

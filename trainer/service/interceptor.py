@@ -1,46 +1,122 @@
-"""Counts every gRPC request by method and status code."""
+"""Something done around every call of a gRPC method, of whatever kind the method is."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import grpc
 
-from trainer.metrics import Metrics
-from trainer.service.handlers import Answering, Continuation, outcome, wrapped
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
+
+Answering = Callable[[Any], Awaitable[None]]
+"""Called with each response before it is sent."""
+
+Around = Callable[[Any, grpc.aio.ServicerContext], AbstractAsyncContextManager[Answering]]
+"""Given the request (or the stream of them) and the context, what is entered for the call."""
 
 
-class RequestCounter(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Wraps each handler; methods that nobody serves are counted together."""
+Refuse = Callable[[grpc.aio.ServicerContext, Exception], Awaitable[None]]
+"""Ends a call with what an error is called in gRPC."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+
+class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Puts something around every call; a handler is wrapped once, when it is first called."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, tuple[grpc.RpcMethodHandler, grpc.RpcMethodHandler]] = {}
+
+    def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        """The handler with something around its calls."""
+        raise NotImplementedError
+
+    def unknown(self) -> None:
+        """A method was called that nobody serves."""
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
+        # Asked every time: of two servers with these interceptors, one may not serve the method.
         handler = await continuation(details)
         if handler is None:
-            self._metrics.request("unknown", "UNIMPLEMENTED")
+            self.unknown()
             return None
-
-        @asynccontextmanager
-        async def counting(
-            _request: Any, context: grpc.aio.ServicerContext
-        ) -> AsyncIterator[Answering]:
-            code = "OK"
-            try:
-                yield _nothing
-            except BaseException as error:
-                code = outcome(error, context)
-                raise
-            finally:
-                self._metrics.request(details.method, code)
-
-        return wrapped(handler, counting)
+        known, ready = self._wrapped.get(details.method, (None, None))
+        if known is not handler:
+            ready = self.wrap(details.method, handler)
+            self._wrapped[details.method] = (handler, ready)
+        return ready
 
 
-async def _nothing(_response: object) -> None:
-    pass
+def wrapped(handler: grpc.RpcMethodHandler, around: Around) -> grpc.RpcMethodHandler:
+    """The same method, with each call inside of ``around``."""
+    inner = function(handler)
+    call = _stream(inner, around) if inspect.isasyncgenfunction(inner) else _one(inner, around)
+    return remade(handler, call, handler.request_deserializer)
+
+
+async def unread(_response: object) -> None:
+    """For those around a call who do not look at its responses."""
+
+
+def function(handler: grpc.RpcMethodHandler) -> Callable[..., Any]:
+    """What answers a call of the method."""
+    inner: Callable[..., Any] = getattr(handler, _kind(handler))
+    return inner
+
+
+def remade(
+    handler: grpc.RpcMethodHandler, call: Callable[..., Any], decode: Callable[[bytes], Any]
+) -> grpc.RpcMethodHandler:
+    """A handler of the same kind of method."""
+    make: Any = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
+    return make(call, decode, handler.response_serializer)
+
+
+def _kind(handler: grpc.RpcMethodHandler) -> str:
+    return f"{_form(handler.request_streaming)}_{_form(handler.response_streaming)}"
+
+
+def _form(streaming: bool) -> str:
+    return "stream" if streaming else "unary"
+
+
+def _one(inner: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., Any]:
+    """Also of a stream that the method writes into the context."""
+
+    async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async with around(request, context) as answering:
+            response = await inner(request, context)
+            await answering(response)
+            return response
+
+    return call
+
+
+def _stream(inner: Callable[..., AsyncGenerator[Any, None]], around: Around) -> Callable[..., Any]:
+    async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        # Closed with the call, and not whenever it is collected: it may hold files.
+        async with (
+            around(request, context) as answering,
+            aclosing(inner(request, context)) as responses,
+        ):
+            async for response in responses:
+                await answering(response)
+                yield response
+
+    return call
+
+
+def outcome(error: BaseException, context: grpc.aio.ServicerContext) -> str:
+    """The name of the status code with which a call ends that raised this."""
+    if isinstance(error, grpc.aio.AbortError):
+        return _name(context.code())
+    return "UNKNOWN" if isinstance(error, Exception) else "CANCELLED"
+
+
+def _name(code: grpc.StatusCode | int) -> str:
+    """A status code's name; abort_with_status leaves the bare number in the context."""
+    names = {status.value[0]: status.name for status in grpc.StatusCode}
+    return names[code if isinstance(code, int) else code.value[0]]

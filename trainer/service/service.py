@@ -20,10 +20,10 @@ from trainer.service.decoding import RequestDecoder
 from trainer.service.file_locks import FileLocks
 from trainer.service.gate import Gate
 from trainer.service.instance import Instance
-from trainer.service.interceptor import RequestCounter
 from trainer.service.launcher import Launcher
 from trainer.service.locks import Locks
 from trainer.service.postgres_locks import PostgresLocks
+from trainer.service.request_counter import RequestCounter
 from trainer.service.run_manager import RunManager
 from trainer.service.settings import (
     Limits,
