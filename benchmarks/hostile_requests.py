@@ -27,8 +27,8 @@ import grpc
 from grpc_status import rpc_status
 
 from benchmarks.hostile_messages import METHODS, STREAMED, hostile, many_layers, nested
+from benchmarks.played_launcher import PlayedLauncher
 from trainer.service.embedded import EmbeddedService
-from trainer.service.launcher import JobState, Launch
 from trainer.service.settings import Limits
 
 AT_ONCE = 8
@@ -53,32 +53,7 @@ Request = tuple[str, bytes]
 """A method and its message."""
 
 
-class Jobs:
-    """In the place of Ray: takes every run and knows the last, and nothing ever happens to it."""
-
-    def __init__(self) -> None:
-        self.last = Launch("r-00000000", 1, "", "")
-
-    async def start(self) -> None:
-        pass
-
-    async def launch(self, launch: Launch) -> None:
-        self.last = launch
-
-    async def state(self, job: str) -> JobState:
-        return JobState.ALIVE
-
-    async def log_tail(self, job: str) -> str:
-        return ""
-
-    async def stop_job(self, job: str) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
-
-def requests(random: Random, jobs: Jobs) -> Iterator[Request]:
+def requests(random: Random, jobs: PlayedLauncher) -> Iterator[Request]:
     """Without end; half of those about a run are about one that is there, from its own runner."""
     methods = list(METHODS)
     for number in itertools.count(1):
@@ -184,7 +159,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    jobs, errors = Jobs(), _Errors()
+    jobs, errors = PlayedLauncher(), _Errors()
     logging.getLogger().addHandler(errors)
     with (
         mock.patch("trainer.service.service.Launcher", return_value=jobs),

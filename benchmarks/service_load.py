@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from benchmarks.played_launcher import PlayedLauncher
 from trainer.service.settings import Limits
 from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
@@ -141,13 +142,17 @@ async def _watched(
     runner = runner_pb2_grpc.RunnerServiceStub(channel)
     who = {"id": launch["run_id"], "attempt": launch["attempt"], "token": launch["token"]}
     seen: Counter[int] = Counter()
+    there = asyncio.Barrier(watchers + 1)
 
     async def watch(number: int) -> None:
         request = service_pb2.WatchRunRequest(id=launch["run_id"])
         async for response in stubs[number % len(stubs)].WatchRun(request):
+            if response.HasField("snapshot"):
+                await there.wait()
             seen[number] += response.HasField("event")
 
     tasks = [asyncio.create_task(watch(number)) for number in range(watchers)]
+    await asyncio.wait_for(there.wait(), 30)
     start, cpu = time.perf_counter(), _cpu_seconds(pid)
     updates = int(SECONDS * UPDATES_A_SECOND)
     first = 1 if watchers == 0 else updates + 1
@@ -170,27 +175,6 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-class _PlayedLauncher:
-    """In the place of Ray: says what it was asked to launch, and does not."""
-
-    def __init__(self, _cores: int) -> None:
-        self.launches: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def start(self) -> None:
-        pass
-
-    async def launch(self, launch: Any) -> None:
-        self.launches.put_nowait(launch)
-
-    async def state(self, _job: str) -> Any:
-        from trainer.service.launcher import JobState
-
-        return JobState.ALIVE
-
-    async def close(self) -> None:
-        pass
-
-
 async def _serve(state: Path) -> None:
     """The service's process: one run is launched, and its runner's token is told."""
     import trainer.service.service as module
@@ -198,11 +182,13 @@ async def _serve(state: Path) -> None:
     from trainer.spec.parse import parse
     from trainer.spec.wire import to_message
 
-    module.Launcher = _PlayedLauncher  # type: ignore[misc,assignment]
+    module.Launcher = PlayedLauncher  # type: ignore[misc,assignment]
     async with module.Service(Settings(state, "127.0.0.1:0", None)) as service:
         await service.ready()
         await service._manager.submit(to_message(parse(SPECIFICATION)))
-        launch = await service._launcher.launches.get()  # type: ignore[attr-defined]
+        launcher: Any = service._launcher
+        await launcher.launched.wait()
+        launch = launcher.last
         await service._manager.take(launch.run_id, launch.attempt, launch.token)
         print(json.dumps(vars(launch)), flush=True)
         await asyncio.Event().wait()

@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.hostile_messages import METHODS, hostile, many_layers
-from benchmarks.hostile_requests import ANSWERS, Jobs, bombard, requests
+from benchmarks.hostile_requests import ANSWERS, bombard, requests
+from benchmarks.played_launcher import PlayedLauncher
 from trainer.client import Client
 from trainer.service.launcher import Launch
 from trainer.service.settings import Limits
@@ -90,7 +91,7 @@ def test_hostile_messages_reach_both_sides_of_the_checks() -> None:
 # --- a real service ----------------------------------------------------------------------------
 
 
-class _Launched(Jobs):
+class _Launched(PlayedLauncher):
     """The one run that a service has launched."""
 
     def __init__(self, launch: Launch) -> None:
