@@ -98,7 +98,8 @@ METHODS: dict[str, Message] = {
     _RUNNER + "TakeRun": runner_pb2.TakeRunRequest(id="r-00000000", attempt=1, token="x"),
     _RUNNER + "Report": runner_pb2.ReportRequest(id="r-00000000", attempt=1, token="x"),
 }
-"""Every method, and a request that is as it should be."""
+"""Every method with one request, and one that is as it should be. RunnerService.PutWeights takes a
+stream of them."""
 
 STREAMED = {_TRAINER + name for name in ("WatchRun", "StreamLogs", "DownloadWeights")}
 """Answered with any number of messages."""

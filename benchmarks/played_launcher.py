@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from trainer.service.launcher import JobState, Launch
 
@@ -15,7 +16,7 @@ class PlayedLauncher:
         launched: set when there was one.
     """
 
-    def __init__(self, _cores: int = 1) -> None:
+    def __init__(self, *_: object) -> None:
         self.last = Launch("r-00000000", 1, "", "")
         self.launched = asyncio.Event()
 
@@ -28,6 +29,9 @@ class PlayedLauncher:
 
     def alive(self) -> bool:
         return True
+
+    async def cpus(self) -> tuple[float, ...]:
+        return (float(os.cpu_count() or 1),)
 
     async def state(self, _job: str) -> JobState:
         return JobState.ALIVE

@@ -22,6 +22,7 @@ from postgres_server import PostgresServer
 from trainer.client import Client
 from trainer.service import run_manager
 from trainer.service.launcher import JobState, Launch
+from trainer.service.ray_api import RayError
 from trainer.service.run_manager import RunManager
 from trainer.service.service import Service
 from trainer.service.settings import Limits, Settings
@@ -95,6 +96,7 @@ class FakeLauncher:
         jobs: what it knows of; more may be added that others have launched.
         living: whether its Ray is.
         job_state, last_line: what it says of every job that it knows.
+        silence: raised, while it is not None, when the cluster is asked for its CPUs.
     """
 
     def __init__(self) -> None:
@@ -104,10 +106,16 @@ class FakeLauncher:
         self.errors: list[Exception] = []
         self.living = True
         self.job_state = JobState.ALIVE
+        self.silence: RayError | None = None
         self.last_line = ""
 
     async def start(self) -> None:
         pass
+
+    async def cpus(self) -> tuple[float, ...]:
+        if self.silence:
+            raise self.silence
+        return (CORES,)
 
     async def launch(self, launch: Launch) -> None:
         if self.errors:
@@ -119,7 +127,7 @@ class FakeLauncher:
         return self.living
 
     async def state(self, job: str) -> JobState:
-        return self.job_state if job in self.jobs else JobState.UNKNOWN
+        return self.job_state if job in self.jobs else JobState.ENDED
 
     async def log_tail(self, job: str) -> str:
         return self.last_line
@@ -261,7 +269,7 @@ def start_service(
     ) -> RunningService:
         launcher = FakeLauncher()
         launcher.jobs.update(jobs)
-        monkeypatch.setattr("trainer.service.service.Launcher", lambda _cores: launcher)
+        monkeypatch.setattr("trainer.service.service.Launcher", lambda *_: launcher)
         settings = Settings(
             tmp_path / "state",
             address,

@@ -51,7 +51,7 @@ class OutlivingJobs(FakeLauncher):
 
     async def state(self, job: str) -> JobState:
         known = self._file.exists() and job in self._file.read_text().split()
-        return JobState.ALIVE if known else JobState.UNKNOWN
+        return JobState.ALIVE if known else JobState.ENDED
 
 
 class ServiceToKill(NamedTuple):
@@ -118,7 +118,7 @@ def _kill_at(step: str, launcher: FakeLauncher) -> None:
 
 async def _serve(state: Path, store: str | None, step: str | None) -> None:
     launcher = OutlivingJobs(state / "jobs")
-    trainer.service.service.Launcher = lambda _cores: launcher  # type: ignore[assignment,misc]
+    trainer.service.service.Launcher = lambda *_: launcher  # type: ignore[assignment,misc]
     if step is not None:
         _kill_at(step, launcher)
     async with Service(Settings(state, "127.0.0.1:0", None, store=store)) as service:

@@ -7,8 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from trainer.client.errors import REASONS
-from trainer.service.api import CODES, reason
-from trainer.service.run_errors import NotTheRunnerError
+from trainer.service.api import CODES, RUNNERS_CODES, reason
 from trainer.service.settings import Limits
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import service_pb2
@@ -22,13 +21,12 @@ def section(heading: str) -> str:
 
 
 def error_rows() -> list[str]:
-    """Of everything that a client can meet."""
-    kinds = {name: kind.__name__ for name, kind in REASONS.items()}
-    kinds[reason(InvalidSpecError)] = InvalidSpecError.__name__
+    kinds = {name: f"`{kind.__name__}`" for name, kind in REASONS.items()}
+    kinds[reason(InvalidSpecError)] = f"`{InvalidSpecError.__name__}`"
+    kinds |= {reason(kind): "only runners are told" for kind in RUNNERS_CODES}
     return [
-        f"| `{reason(kind)}` | {code.name} | `{kinds[reason(kind)]}` |"
+        f"| `{reason(kind)}` | {code.name} | {kinds[reason(kind)]} |"
         for kind, code in sorted(CODES.items(), key=lambda item: reason(item[0]))
-        if kind is not NotTheRunnerError
     ]
 
 

@@ -1078,7 +1078,7 @@ def serve_until_killed(state: str, url: str | None, temporary: bool) -> None:
     import trainer.service.service as module
 
     launcher = FakeLauncher()
-    module.Launcher = lambda _cores: launcher  # type: ignore[assignment,misc]
+    module.Launcher = lambda *_: launcher  # type: ignore[assignment,misc]
 
     async def serve() -> None:
         settings = Settings(Path(state), "127.0.0.1:0", None, temporary, url)

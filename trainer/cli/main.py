@@ -34,11 +34,12 @@ from trainer.cli.verify import print_verification, verification_document
 from trainer.client import Client, ClientError, RunHandle, UnreachableError, read_spec
 from trainer.client.weights_download import DamagedDownloadError
 from trainer.service import history
-from trainer.service.local_ray import RayError
 from trainer.service.queue import UserLimits, workers_limit
+from trainer.service.ray_api import RayError
 from trainer.service.settings import (
     DEFAULT_ADDRESS,
     DEFAULT_METRICS_ADDRESS,
+    Code,
     Limits,
     Settings,
     SettingsError,
@@ -178,8 +179,28 @@ def serve(
         list[str] | None,
         typer.Option(metavar="s3://BUCKET/FOLDER", help="And under this address. Repeatable."),
     ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            metavar="URL",
+            help="The dashboard of a Ray cluster, like http://host:8265; its token from "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.  [default: a Ray of its own]",
+        ),
+    ] = None,
+    code: Annotated[
+        Code,
+        typer.Option(help="On a cluster: sumgrad's code goes with each job, or is in its image."),
+    ] = "job",
+    advertise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="How the cluster's nodes reach this service.  [default: --address]",
+        ),
+    ] = None,
 ) -> None:
-    """Run the service until Ctrl-C or SIGTERM, with a Ray of its own."""
+    """Run the service until Ctrl-C or SIGTERM, with a Ray of its own or on a cluster."""
     settings = Settings(
         state or state_directory(),
         address,
@@ -195,6 +216,9 @@ def serve(
         data_roots=tuple(data_root or ()),
         snapshot_roots=tuple(snapshot_root or ()),
         locations=tuple(allow_location or ()),
+        ray_address=ray_address or None,
+        code=code,
+        advertise=advertise,
     )
     asyncio.run(_serve(settings))
 
@@ -219,6 +243,8 @@ async def _serve(settings: Settings) -> None:
         print(f"metrics  {service.metrics_url}", flush=True)
         print(f"state    {settings.state}", flush=True)
         print(f"store    {service.store}", flush=True)
+        if settings.ray_address is not None:
+            print(f"Ray      {settings.ray_address}", flush=True)
         ready = asyncio.create_task(service.ready())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -260,6 +286,31 @@ def run(
     with _own_service(state) as client:
         ended = _run_to_end(client, content, **wishes)
     _finish(ended, json)
+
+
+@app.command("run-job")
+def run_job(
+    spec: SpecFile,
+    workers: Workers = None,
+    overrides: Overrides = None,
+    start_from: StartFrom = None,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the weights and the snapshots.")
+    ] = Path("sumgrad-run"),
+    json: Json = False,
+) -> None:
+    """Train without a service, in a Ray job: `ray job submit -- sumgrad run-job SPEC`.
+
+    Launched again with the same folder, an interrupted run goes on from its last snapshot.
+    """
+    from trainer.runner.run_job import run_job as run_it
+
+    content = parse(read_spec(spec, workers, tuple(overrides or ()), start_from))
+    ended = run_it(content, output, follow)
+    _show(ended, json)
+    if ended.state == run_pb2.RUN_STATE_PAUSED:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(of_run(ended))
 
 
 @contextlib.contextmanager

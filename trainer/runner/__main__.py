@@ -7,8 +7,11 @@ import logging
 import os
 import sys
 
+import ray
+
+from trainer.runner.link import ServiceGoneError
 from trainer.runner.runner import Runner
-from trainer.runner.service_link import ServiceGoneError, ServiceLink
+from trainer.runner.service_link import ServiceLink
 
 _LOG = logging.getLogger(__name__)
 
@@ -17,6 +20,7 @@ def main() -> int:
     link = ServiceLink(os.environ)
     link.log.own.capture()
     try:
+        ray.init("auto", log_to_driver=False, logging_level=logging.WARNING)
         Runner(link).run()
     except ServiceGoneError as error:
         print(f"the run is given up: {error}", file=sys.stderr)
@@ -27,6 +31,7 @@ def main() -> int:
     finally:
         with contextlib.suppress(ServiceGoneError):
             link.send()
+        ray.shutdown()
         link.close()
     return 0
 

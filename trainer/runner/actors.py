@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainer.server.parameter_server import ParameterServer, TrainingPlan
 from workers.channel import ServerAddress, Vectors
@@ -38,6 +39,17 @@ class _Worker:
         log = LogBuffer()
         log.capture()
         work(job, address, name, vectors, faults, log)
+
+
+def start_server(plan: TrainingPlan) -> Any:
+    """Start the parameter server on this very node, whose folder and fate it shares."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ServerActor.options(scheduling_strategy=here).remote(plan)
+
+
+def start_worker(cpus: float) -> Any:
+    """Start a worker where there are so many CPUs; on many nodes rather than on one."""
+    return WorkerActor.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote()
 
 
 ServerActor: Any = ray.remote(num_cpus=0, max_restarts=0, max_concurrency=2)(_Server)

@@ -19,11 +19,12 @@ import ray
 import zmq
 
 from trainer.receipt import code_version, spec_digest
-from trainer.runner.actors import ServerActor, WorkerActor
+from trainer.runner.actors import start_server, start_worker
 from trainer.runner.crew import Actor, Crew, SlotFailedError, Work
 from trainer.runner.drill_journal import DrillJournal
+from trainer.runner.link import Link, WeightsNotTakenError
 from trainer.runner.narration import tell
-from trainer.runner.service_link import ServiceLink
+from trainer.runner.workplace import Workplace, workplace
 from trainer.server.parameter_server import TrainingPlan
 from trainer.server.rounds import RUNNER
 from trainer.server.snapshot_keeper import SnapshotPlan
@@ -50,18 +51,30 @@ STOP_SECONDS = 5.0
 RESTARTS = 3
 """A parameter server that dies this often in a row without a step in between fails the run."""
 
+PLACE_SECONDS = 30.0
+"""A worker that has not been placed for this long waits for CPUs, and the run says so."""
+
 LAST = ("finished", "failed", "cancelled", "paused")
 """The reports that end an attempt."""
 
 _LOG = logging.getLogger(__name__)
 
 
-class Runner:
-    """One attempt at one run."""
+Unplaced = dict[Work, tuple[str, float]]
+"""Workers that Ray has not placed yet, by what tells when it has: name, and since when."""
 
-    def __init__(self, link: ServiceLink) -> None:
+
+class Runner:
+    """One attempt at one run, in a process that is connected to Ray.
+
+    Args:
+        link: who wants the run.
+    """
+
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._ended = self._succeeded = False
+        self._place = Workplace(Path(), shared=True)
+        self._ended = self._succeeded = self._needed = False
         self._cancelled: float | None = None
         self._pausing = False
         self._furthest = 0
@@ -77,40 +90,51 @@ class Runner:
         """
         assignment = self._link.take()
         spec = parse(to_document(assignment.spec))
-        journal = Path(assignment.directory) / "faults.jsonl"
-        faults = FaultPlan(tuple(spec.faults), self._link.attempt, journal)
+        self._place = workplace(assignment)
+        faults = FaultPlan(tuple(spec.faults), self._link.attempt, self._place.journal)
         self._drill = faults.drill(RUNNER)
-        self._journal = DrillJournal(journal, self._link.attempt) if spec.faults else None
+        self._journal = (
+            DrillJournal(self._place.journal, self._link.attempt) if spec.faults else None
+        )
         _LOG.info(
             "attempt %d starts on host %s as process %d: %d worker(s), spec %s, code %s",
             self._link.attempt, platform.node(), os.getpid(), assignment.workers,
             spec_digest(spec.document())[:16], code_version(),
         )  # fmt: skip
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        self._warn_of_local_snapshots(spec)
         try:
             while not self._ended:
                 self._serve(spec, assignment, faults)
         except (ray.exceptions.RayError, TimeoutError) as error:
             self._fail(f"the parameter server did not start: {_reason(error)}")
-        finally:
-            ray.shutdown()
         self._link.flush()
         # Not before the outcome is stored: a run whose success nobody knows is resumed.
         if self._succeeded:
-            _delete_snapshots(_snapshots(spec, assignment.directory))
+            _delete_snapshots(_snapshots(spec, self._place))
+        if not self._needed:
+            self._place.clear()
         _LOG.info("the runner ends")
+
+    def _warn_of_local_snapshots(self, spec: RunSpec) -> None:
+        if not self._place.shared and spec.snapshots.location is None:
+            self._warn(
+                f"snapshots lie on this node alone, in {self._place.folder}: an attempt on another "
+                "node would begin anew; set snapshots.location to storage that all nodes reach"
+            )
 
     def _serve(
         self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan
     ) -> None:
         """From the start of a parameter server to the end of the attempt, or its death."""
-        server = ServerActor.remote(_plan(spec, assignment, faults))
+        server = start_server(_plan(spec, assignment.workers, self._place, faults))
         address = server.address.remote()
 
         def start(name: str) -> tuple[Actor, Work]:
-            actor = WorkerActor.options(num_cpus=assignment.worker_cpus).remote()
+            actor = start_worker(assignment.worker_cpus)
+            unplaced[actor.__ray_ready__.remote()] = name, time.monotonic()
             return actor, actor.work.remote(spec.job(), address, name, spec.workers.vectors, faults)
 
+        unplaced: Unplaced = {}
         crew = Crew(start)
         try:
             # Their processes start beside the server's, and Ray has them wait for its address.
@@ -118,7 +142,7 @@ class Runner:
             with _connected(ray.get(address, timeout=START_SECONDS)) as socket:
                 # From its first word on, the server knows where reports go.
                 socket.send(runner_pb2.Command().SerializeToString())
-                self._follow(socket, server.train.remote(), crew)
+                self._follow(socket, server.train.remote(), crew, unplaced)
         except SlotFailedError as error:
             self._fail(str(error))
         finally:
@@ -126,12 +150,15 @@ class Runner:
                 ray.kill(member.actor)
             ray.kill(server)
 
-    def _follow(self, socket: zmq.Socket[bytes], training: Work, crew: Crew) -> None:
+    def _follow(
+        self, socket: zmq.Socket[bytes], training: Work, crew: Crew, unplaced: Unplaced
+    ) -> None:
         """Pass reports up and wishes down until the attempt or the server has ended."""
         while not self._ended:
             self._collect(socket, crew)
             self._exchange(socket, crew)
             self._watch_workers(socket, crew)
+            self._watch_places(unplaced)
             if ray.wait([training], timeout=0)[0] and not self._ended:
                 # Its last report may still be on its way if it ended in good order.
                 self._collect(socket, crew)
@@ -153,12 +180,29 @@ class Runner:
                 crew.contributed(report.membership.worker)
             if kind == "progress" and report.progress.step > self._furthest:
                 self._furthest, self._deaths = report.progress.step, 0
+            if kind == "finished" and not self._place.shared:
+                report = self._hand_over(report)
+                kind = report.WhichOneof("kind")
             self._report("server", report)
             if kind == "progress":
                 self._drill.at("progress", report.progress.step)
             if kind in LAST:
                 self._ended, self._succeeded = True, kind == "finished"
+                self._needed |= kind == "paused"
                 return
+
+    def _hand_over(self, report: runner_pb2.RunReport) -> runner_pb2.RunReport:
+        """Send the weights to the service; what is reported of the run then."""
+        try:
+            report.finished.weights_path = self._link.put_weights(self._place.weights)
+        except WeightsNotTakenError as error:
+            self._needed = True
+            message = (
+                f"the service did not take the weights: {error}; they lie on host "
+                f"{platform.node()} in {self._place.weights}"
+            )
+            return runner_pb2.RunReport(failed=runner_pb2.Failed(message=message))
+        return report
 
     def _expel(self, expel: runner_pb2.ExpelWorker, crew: Crew) -> runner_pb2.RunReport:
         """End a worker's actor; what is reported of it. Its slot is filled when it is gone."""
@@ -204,6 +248,16 @@ class Runner:
             _command(socket, worker_lost=runner_pb2.WorkerLost(worker=name, reason=reason))
             crew.ended(work, reason)
 
+    def _watch_places(self, unplaced: Unplaced) -> None:
+        """Say of a worker that Ray finds no place for it; the others go on meanwhile."""
+        watched = list(unplaced)
+        placed = ray.wait(watched, num_returns=len(watched), timeout=0)[0] if watched else []
+        waiting = [one for one in watched if time.monotonic() - unplaced[one][1] > PLACE_SECONDS]
+        for one in {*placed, *waiting}:
+            name, _ = unplaced.pop(one)
+            if one not in placed:
+                self._warn(f"{name} waits for CPUs: Ray has not placed it in {PLACE_SECONDS:.0f} s")
+
     def _server_died(self, reason: str) -> None:
         """Have another one started, from the last snapshot, unless that goes on for ever."""
         if self._ended:
@@ -228,6 +282,10 @@ class Runner:
             self._link.log.tell(name, logging.ERROR, f"its process has ended: {ending}")
             return _reason(error)
         return "it ended in good order"
+
+    def _warn(self, message: str) -> None:
+        warning = run_pb2.Warning(message=message)
+        self._report(RUNNER, runner_pb2.RunReport(warning=warning))
 
     def _fail(self, message: str) -> None:
         self._end(runner_pb2.RunReport(failed=runner_pb2.Failed(message=message)))
@@ -266,15 +324,14 @@ def _reason(error: Exception) -> str:
     return lines[-1].partition(" Worker exit type: ")[0] if lines else type(error).__name__
 
 
-def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan) -> TrainingPlan:
-    directory = Path(assignment.directory)
+def _plan(spec: RunSpec, workers: int, place: Workplace, faults: FaultPlan) -> TrainingPlan:
     return TrainingPlan(
         job=spec.job(),
         descent=spec.descent,
         epochs=spec.train.epochs,
         steps=spec.train.steps,
-        workers=assignment.workers,
-        weights_path=directory / "weights.safetensors",
+        workers=workers,
+        weights_path=place.weights,
         metadata={"name": spec.name},
         spec_digest=spec_digest(spec.document()),
         start_from=spec.model.start_from,
@@ -285,14 +342,14 @@ def _plan(spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPl
         non_finite=spec.train.non_finite,
         fingerprint=spec.workers.fingerprint,
         faults=faults,
-        snapshots=_snapshots(spec, assignment.directory),
+        snapshots=_snapshots(spec, place),
     )
 
 
-def _snapshots(spec: RunSpec, directory: str) -> SnapshotPlan:
+def _snapshots(spec: RunSpec, place: Workplace) -> SnapshotPlan:
     chosen = spec.snapshots
     return SnapshotPlan(
-        location=snapshots_of(Path(directory), chosen.location),
+        location=snapshots_of(place.folder, chosen.location),
         spec=spec_digest(spec.document()),
         keep=chosen.keep,
         every_steps=chosen.every_steps,

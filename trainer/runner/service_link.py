@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
 
+from trainer.runner.link import ServiceGoneError, WeightsNotTakenError
 from trainer.runner.outbox import Outbox
 from trainer.v1 import runner_pb2, runner_pb2_grpc
 
 CALL_SECONDS = 10.0
+PUT_SECONDS = 1800.0
+CHUNK_BYTES = 2**20
 GONE_SECONDS = 600.0
-"""A service that cannot be reached for this long is given up."""
+"""A service that cannot be reached, or cannot store the weights, for this long is given up."""
 
-
-class ServiceGoneError(RuntimeError):
-    """The service cannot be reached, or does not want this runner any more."""
+FINAL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})
+"""Refusals of the weights that another try does not change."""
 
 
 class ServiceLink:
@@ -87,6 +91,37 @@ class ServiceLink:
         while self._waiting or self.log:
             if self.send() is None:
                 time.sleep(0.5)
+
+    def put_weights(self, path: Path) -> str:
+        """Send the file of the weights until the service has it; where it lies there.
+
+        Raises:
+            ServiceGoneError: see ``send``.
+            WeightsNotTakenError: it answers, and does not take them.
+        """
+        failing = 0.0
+        while True:
+            try:
+                response = self._stub.PutWeights(self._parts(path), timeout=PUT_SECONDS)
+                return str(response.path)
+            except grpc.RpcError as error:
+                self.send()  # says too whether the service still wants this runner
+                now = time.monotonic()
+                failing = failing or now
+                if error.code() in FINAL or now - failing > GONE_SECONDS:
+                    raise WeightsNotTakenError(str(error.details())) from None
+                time.sleep(0.5)
+
+    def _parts(self, path: Path) -> Iterator[runner_pb2.PutWeightsRequest]:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").digest()
+            announced = runner_pb2.AnnouncedWeights(
+                **self._who, bytes=path.stat().st_size, sha256=sha256
+            )
+            yield runner_pb2.PutWeightsRequest(file=announced)
+            file.seek(0)
+            while chunk := file.read(CHUNK_BYTES):
+                yield runner_pb2.PutWeightsRequest(chunk=chunk)
 
     def close(self) -> None:
         self._channel.close()

@@ -14,6 +14,9 @@ from safetensors.numpy import save
 from layers import Network
 from layers.arrays import Array
 
+WEIGHTS = "weights.safetensors"
+"""The file's name in the folder of its run."""
+
 
 def tensors(network: Network, flat: Array) -> dict[str, Array]:
     """Every parameter under the name ``layer.parameter``, for example ``0.W``."""

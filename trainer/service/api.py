@@ -43,6 +43,7 @@ from trainer.service.run_weights import NoWeightsError
 from trainer.service.store import RequestConflictError, RunNotEndedError, StoredRun
 from trainer.service.store_errors import StoreUnavailableError
 from trainer.service.watching import Heartbeat
+from trainer.service.weights_inbox import WeightsDamagedError, WeightsNotStoredError
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
@@ -59,7 +60,14 @@ VIOLATIONS_BYTES = 3500
 """A refusal travels in the trailers, of which clients accept 8 KiB: the message percent-encoded
 (up to three bytes for each) and once more, with the violations, as base64."""
 
-CODES: dict[type[Exception], grpc.StatusCode] = {
+RUNNERS_CODES: dict[type[Exception], grpc.StatusCode] = {
+    NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
+    WeightsDamagedError: grpc.StatusCode.DATA_LOSS,
+    WeightsNotStoredError: grpc.StatusCode.UNAVAILABLE,
+}
+"""Of what only runners are told."""
+
+CODES: dict[type[Exception], grpc.StatusCode] = RUNNERS_CODES | {
     InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     MalformedRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -72,7 +80,6 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     NotPausedError: grpc.StatusCode.FAILED_PRECONDITION,
     WorkersError: grpc.StatusCode.INVALID_ARGUMENT,
     CursorExpiredError: grpc.StatusCode.OUT_OF_RANGE,
-    NotTheRunnerError: grpc.StatusCode.PERMISSION_DENIED,
     ServiceStoppingError: grpc.StatusCode.UNAVAILABLE,
     NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
@@ -275,9 +282,8 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
 class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
     """What runners call."""
 
-    def __init__(self, manager: RunManager, cores: int) -> None:
+    def __init__(self, manager: RunManager) -> None:
         self._manager = manager
-        self._cores = cores
 
     async def TakeRun(  # noqa: N802
         self, request: runner_pb2.TakeRunRequest, context: grpc.aio.ServicerContext
@@ -286,12 +292,27 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
             run = await self._manager.take(request.id, request.attempt, request.token)
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
+        directory = self._manager.directory(run.id)
         return runner_pb2.TakeRunResponse(
             spec=run.spec,
-            directory=str(self._manager.directory(run.id)),
-            worker_cpus=queue.worker_cpus(self._cores),
+            directory=str(directory),
+            directory_inode=directory.stat().st_ino,
+            worker_cpus=queue.worker_cpus(self._manager.cores),
             workers=run.workers,
         )
+
+    async def PutWeights(  # noqa: N802
+        self,
+        requests: AsyncIterator[runner_pb2.PutWeightsRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> runner_pb2.PutWeightsResponse:
+        try:
+            first = await anext(requests, runner_pb2.PutWeightsRequest())
+            chunks = (request.chunk async for request in requests)
+            path = await self._manager.put_weights(first.file, chunks)
+        except DOMAIN_ERRORS as error:
+            await refuse(context, error)
+        return runner_pb2.PutWeightsResponse(path=str(path))
 
     async def Report(  # noqa: N802
         self, request: runner_pb2.ReportRequest, context: grpc.aio.ServicerContext

@@ -5,6 +5,7 @@ gRPC itself answers those with INTERNAL, as if the service were to blame.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -47,17 +48,23 @@ def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 def _of_messages(inner: Callable[..., Any]) -> Callable[..., Any]:
     """A method that takes a stream, each part of which is checked when it comes."""
 
-    async def checked(
+    async def stream(
         requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Any]:
-        async def messages() -> AsyncIterator[Any]:
-            async for request in requests:
-                yield await _message(request, context)
-
-        async for response in inner(messages(), context):
+        async for response in inner(_messages(requests, context), context):
             yield response
 
-    return checked
+    async def one(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+        return await inner(_messages(requests, context), context)
+
+    return stream if inspect.isasyncgenfunction(inner) else one
+
+
+async def _messages(
+    requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield await _message(request, context)
 
 
 async def _message(request: Any, context: grpc.aio.ServicerContext) -> Any:

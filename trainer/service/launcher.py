@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
-from trainer.service.local_ray import LocalRay
+from trainer.service.cluster import Cluster
+from trainer.service.code_package import code_package
+from trainer.service.ray_api import RayApi, RayError
+from trainer.service.ray_cluster import RayCluster
+from trainer.service.settings import Code, SettingsError
 
-if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
-
-ENTRYPOINT = f"{sys.executable} -m trainer.runner"
+RUNNER = "-m trainer.runner"
 """What every job runs. Nothing of it comes from a client."""
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """One BLAS thread in every process of a job, set before NumPy is loaded there: the workers are the
 parallelism, and the number of threads picks the kernel and so the bits."""
 
+ENDED_STATUSES = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+"""Ray's names for the states that a job does not leave."""
+
+T = TypeVar("T")
+
 
 class JobState(Enum):
+    """What is known of a job.
+
+    ENDED is also a job that the cluster does not know, or does not know any more because it is a
+    new cluster. UNKNOWN is one that nobody can be asked about: it may be alive.
+    """
+
     ALIVE = "alive"
     ENDED = "ended"
     UNKNOWN = "unknown"
@@ -45,7 +59,11 @@ class Launch:
 
     @property
     def job(self) -> str:
-        return f"sumgrad-{self.run_id}-{self.attempt}"
+        return self.job_of(self.attempt)
+
+    def job_of(self, attempt: int) -> str:
+        """The job of an attempt at the same run."""
+        return f"sumgrad-{self.run_id}-{attempt}"
 
     def environment(self) -> dict[str, str]:
         return {
@@ -59,11 +77,16 @@ class Launch:
 
 
 class Launcher:
-    """Jobs on a Ray that is started with the first of them."""
+    """Jobs on a Ray, which is started with the first of them if it is ours.
 
-    def __init__(self, cores: int) -> None:
-        self._ray = LocalRay(cores)
-        self._client: JobSubmissionClient | None = None
+    Args:
+        code: for a cluster of others, whether our packages travel with each job or are there.
+    """
+
+    def __init__(self, ray: Cluster, code: Code = "job") -> None:
+        self._ray = ray
+        self._others = isinstance(ray, RayCluster)
+        self._code = code
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
@@ -73,66 +96,84 @@ class Launcher:
             RayError: it cannot be had.
         """
         async with self._starting:
-            if self._client is None or not self._ray.alive():
+            if not self._ray.alive():
                 await asyncio.to_thread(self._ray.stop)
                 await asyncio.to_thread(self._ray.start)
-                self._client = await asyncio.to_thread(self._connect)
 
-    def _connect(self) -> JobSubmissionClient:
-        from ray.job_submission import JobSubmissionClient
+    async def cpus(self) -> tuple[float, ...]:
+        """CPUs of each node that jobs can use.
 
-        return JobSubmissionClient(self._ray.dashboard, headers=self._ray.headers)
+        Raises:
+            RayError: the cluster does not say.
+        """
+        return await self._asked(self._ray.cpus)
 
     async def launch(self, launch: Launch) -> None:
         """Hand a run to Ray.
 
         Raises:
-            RayError, RuntimeError: Ray did not take it.
+            RayUnreachableError: Ray may or may not have taken it.
+            RayError: Ray did not take it.
         """
         await self.start()
-        assert self._client is not None
-        await asyncio.to_thread(
-            self._client.submit_job,
-            entrypoint=ENTRYPOINT,
-            submission_id=launch.job,
-            runtime_env={"env_vars": ONE_THREAD | launch.environment()},
-            entrypoint_num_cpus=0,
-        )
+        if launch.attempt > 1:
+            await self.stop_job(launch.job_of(launch.attempt - 1))
+        await self._asked(self._submit, launch)
+
+    def _submit(self, launch: Launch) -> None:
+        api = self._api()
+        runtime_env: dict[str, Any] = {"env_vars": ONE_THREAD | launch.environment()}
+        if self._others and self._code == "job":
+            runtime_env["working_dir"] = api.put_package(*code_package())
+        # Of a cluster's nodes it is only known that they have a Python.
+        python = "python" if self._others else sys.executable
+        api.submit(launch.job, f"{python} {RUNNER}", runtime_env)
 
     def alive(self) -> bool:
-        """Whether the Ray that jobs were handed to still runs; a dead one is started again."""
+        """Whether the Ray that jobs were handed to still runs; a dead one is started again.
+
+        Of a cluster of others that is only known by asking it, and so assumed.
+        """
         return self._ray.alive()
 
     async def state(self, job: str) -> JobState:
-        """Whether the job's driver still runs, as far as Ray can say."""
-        if self._client is None:
-            return JobState.UNKNOWN
+        """Whether the job's driver still runs."""
+        if not self._ray.alive():
+            return JobState.ENDED  # our own Ray takes its jobs with it
         try:
-            status = await asyncio.to_thread(self._client.get_job_status, job)
-        except (RuntimeError, OSError):
+            status = await self._asked(lambda: self._api().status(job))
+        except RayError:
             return JobState.UNKNOWN
-        return JobState.ENDED if status.is_terminal() else JobState.ALIVE
+        return JobState.ENDED if status is None or status in ENDED_STATUSES else JobState.ALIVE
 
     async def log_tail(self, job: str) -> str:
-        """The last line that the job's driver printed."""
-        if self._client is None:
-            return ""
+        """The last that is known of an ended job: what its driver printed, or why nothing is."""
+        if not self._ray.alive():
+            return "the Ray cluster died"
         try:
-            logs = await asyncio.to_thread(self._client.get_job_logs, job)
-        except (RuntimeError, OSError):
-            return ""
+            status = await self._asked(lambda: self._api().status(job))
+            logs = await self._asked(lambda: self._api().logs(job))
+        except RayError as error:
+            return str(error)
+        if status is None:
+            return "the Ray cluster does not know its job, which it has lost or never got"
         lines = logs.strip().splitlines()
-        return lines[-1][:500] if lines else ""
+        return lines[-1][:500] if lines else "it printed nothing"
 
     async def stop_job(self, job: str) -> None:
         """End the job's processes, if Ray still knows it."""
-        if self._client is None:
-            return
-        try:
-            await asyncio.to_thread(self._client.stop_job, job)
-        except (RuntimeError, OSError):
-            return
+        if self._ray.alive():
+            with contextlib.suppress(RayError):
+                await self._asked(lambda: self._api().stop(job))
 
     async def close(self) -> None:
-        self._client = None
         await asyncio.to_thread(self._ray.stop)
+
+    def _api(self) -> RayApi:
+        return RayApi(self._ray.dashboard, self._ray.headers)
+
+    async def _asked(self, call: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return await asyncio.to_thread(call, *arguments)
+        except SettingsError as error:  # a token's file that has gone since
+            raise RayError(str(error)) from None

@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from trainer.service.ray_api import RayApi, RayError
+
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
 """Ray's head has this long to end in good order before its processes are killed."""
@@ -38,10 +40,6 @@ PR_SET_CHILD_SUBREAPER = 36
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """The least that Ray takes; vectors do not travel through it."""
-
-
-class RayError(RuntimeError):
-    """Ray cannot be started or reached."""
 
 
 class LocalRay:
@@ -93,6 +91,10 @@ class LocalRay:
     def alive(self) -> bool:
         """Whether it was started and its head has not died since."""
         return self._keeper is not None and self._keeper.poll() is None
+
+    def cpus(self) -> tuple[float, ...]:
+        """CPUs of its one node."""
+        return (float(self._cores),)
 
     def stop(self) -> None:
         """Stop Ray; returns when its processes are gone."""
@@ -169,15 +171,14 @@ def _end_children() -> None:
 
 def _wait_for_jobs(head: subprocess.Popen[bytes], dashboard: str, log: Path) -> str | None:
     """Wait until jobs can be submitted; what went wrong, or None."""
-    from ray.job_submission import JobSubmissionClient
-
+    headers = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if head.poll() is not None:
             return f"ray start exited with {head.returncode}: {log.read_text()[-500:].strip()}"
         try:
-            JobSubmissionClient(dashboard).list_jobs()
-        except (RuntimeError, ConnectionError, OSError):
+            RayApi(dashboard, headers).status("none")
+        except RayError:
             # The service has gone already where its end of the pipe is closed.
             if select.select([sys.stdin], [], [], 0.05)[0]:
                 return "it is not wanted any more"

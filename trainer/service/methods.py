@@ -56,6 +56,7 @@ METHODS: Mapping[str, Rule] = {
     "/trainer.v1.TrainerService/Predict": READ,
     "/trainer.v1.RunnerService/TakeRun": BY_RUN_TOKEN,
     "/trainer.v1.RunnerService/Report": BY_RUN_TOKEN,
+    "/trainer.v1.RunnerService/PutWeights": BY_RUN_TOKEN,
     "/grpc.health.v1.Health/Check": OPEN,
     "/grpc.health.v1.Health/List": OPEN,
     "/grpc.health.v1.Health/Watch": OPEN,

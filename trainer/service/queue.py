@@ -9,7 +9,6 @@ small ones. Only a run whose user is at a limit is passed over.
 from __future__ import annotations
 
 import heapq
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ def worker_cpus(cores: int) -> float:
     The queue decides how much runs at once. A run that is given more workers while it goes on has
     them at once, also when every run that may be active has as many as it can have.
     """
-    return math.floor(RAY_UNITS / workers_limit(cores)) / RAY_UNITS
+    return max(1, RAY_UNITS // workers_limit(cores)) / RAY_UNITS
 
 
 def run_cpus(workers: int, cores: int) -> int:

@@ -35,7 +35,7 @@ class RunElsewhereError(RunError):
 
 
 class RunFilesError(RunError):
-    """A run's folder cannot be deleted."""
+    """A run's folder cannot be made or deleted."""
 
 
 class NotTheRunnerError(RunError):

@@ -8,21 +8,24 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from trainer.metrics import Metrics
-from trainer.service import history, queue
+from trainer.server.weights import WEIGHTS
+from trainer.service import history, queue, weights_inbox
 from trainer.service.confinement import Confinement
+from trainer.service.events import from_report as _from_report
+from trainer.service.events import new_event as _event
+from trainer.service.events import now as _now
+from trainer.service.events import state_event as _state
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
-from trainer.service.local_ray import RayError
 from trainer.service.points import Points
 from trainer.service.queue import NO_LIMITS, UserLimits
+from trainer.service.ray_api import RayError, RayUnreachableError
 from trainer.service.requests import check_labels, check_reports, check_request_id, check_spec_size
 from trainer.service.run_errors import (
     NotPausedError,
@@ -63,6 +66,9 @@ FRUITLESS_ATTEMPTS = 5
 DECIDING_SHARE = 0.1
 """At most this share of the time goes into deciding what starts, however long the queue is."""
 
+UNTOLD_CORES = 256
+"""What a cluster is taken to have that has not said: enough for the largest run."""
+
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -77,7 +83,6 @@ class RunManager:
         launcher: Launcher,
         instance: Instance,
         metrics: Metrics,
-        cores: int,
         limits: UserLimits = NO_LIMITS,
         preemption: bool = True,
         confinement: Confinement | None = None,
@@ -90,7 +95,10 @@ class RunManager:
         self._launcher = launcher
         self._instance = instance
         self._metrics = metrics
-        self._cores = cores
+        self._cores = UNTOLD_CORES
+        # Why the cluster does not answer, and which runs were told so.
+        self._silence = ""
+        self._told: set[str] = set()
         self._queue = RunQueue(lambda: self._cores, limits, preemption)
         # Whether runs may have changed that the queue was not told of.
         self._queue_is_stale = False
@@ -110,8 +118,14 @@ class RunManager:
         self.service_address = ""
         self.service_tls: Tls | None = None
 
+    @property
+    def cores(self) -> int:
+        """CPUs that runs can use, of all nodes, as last heard; at least 1."""
+        return self._cores
+
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
+        await self._ask_cluster()
         await self._reconcile()
         self._task = asyncio.create_task(self._look_after_runs())
 
@@ -372,12 +386,19 @@ class RunManager:
     # What runners report.
 
     async def take(self, run_id: str, attempt: int, token: str) -> run_pb2.Run:
-        """A runner has started; the run is running from here on.
+        """A runner has started; the run is running from here on, and has a folder.
 
         Raises:
-            NotTheRunnerError
+            NotTheRunnerError, RunFilesError
         """
         stored = await self._runner_of(run_id, attempt, token)
+        folder = self.directory(run_id)
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFilesError(
+                run_id, f"the folder {folder} cannot be made: {error.strerror}"
+            ) from None
         self._heard[run_id] = time.monotonic()
         if stored.run.state == run_pb2.RUN_STATE_LAUNCHING:
             await self._append(run_id, [_state(run_pb2.RUN_STATE_RUNNING)])
@@ -428,6 +449,30 @@ class RunManager:
             return _state(run_pb2.RUN_STATE_QUEUED, message)
         return _from_report(report)
 
+    async def put_weights(
+        self, file: runner_pb2.AnnouncedWeights, chunks: AsyncIterator[bytes]
+    ) -> Path:
+        """Store the weights that a runner sends; where they lie.
+
+        Raises:
+            NotTheRunnerError, InvalidRequestError, WeightsDamagedError, WeightsNotStoredError
+        """
+
+        async def sender() -> StoredRun:
+            return await self._runner_of(file.id, file.attempt, file.token)
+
+        spec = parse(to_document((await sender()).run.spec))
+        most = await asyncio.to_thread(weights_inbox.largest_file, spec)
+        path = self.directory(file.id) / WEIGHTS
+        await weights_inbox.receive(path, file, self._hearing(file.id, chunks), most, sender)
+        return path
+
+    async def _hearing(self, run_id: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same chunks; a runner that sends them is not silent."""
+        async for chunk in chunks:
+            self._heard[run_id] = time.monotonic()
+            yield chunk
+
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
         stored = await self._read(self._store.get, run_id)
         if (
@@ -463,6 +508,30 @@ class RunManager:
         active = await self._mine(history.ACTIVE)
         if self._queue_is_stale:
             await self._read_queue()
+        if await self._ask_cluster():
+            await self._decide()
+        for stored in active:
+            await self._look_after(stored)
+
+    async def _ask_cluster(self) -> bool:
+        """Learn what the cluster has; while it does not answer or has none, nothing is launched."""
+        try:
+            cores = int(sum(await self._launcher.cpus()))
+        except RayError as error:
+            if str(error) != self._silence:
+                _LOG.warning("%s; runs wait for it", error)
+            self._silence = str(error)
+            self._queue.hold(str(error))
+            return False
+        self._silence = ""
+        self._told.clear()
+        # One that has no nodes for now may get some, and says nothing of how many.
+        self._cores = cores or UNTOLD_CORES
+        self._queue.hold("" if cores else "the Ray cluster has no CPUs")
+        return cores > 0
+
+    async def _decide(self) -> None:
+        """Launch what is to start, and tell what is to give way."""
         began = time.monotonic()
         decision = self._queue.decide(self._pausing | self._cancelling.keys())
         self._deciding = time.monotonic() - began
@@ -470,8 +539,6 @@ class RunManager:
             await self._append(run_id, [_event(preempted=run_pb2.Preempted(by=by))])
         for run_id in decision.start:
             await self._launch(run_id)
-        for stored in active:
-            await self._look_after(stored)
 
     async def _read_queue(self) -> None:
         """Tell the queue of all runs again; the store's one thread keeps this in order."""
@@ -499,8 +566,10 @@ class RunManager:
             if run_id in self._cancelling:
                 await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
                 return
-            await self._launcher.launch(launch)
             self._heard[run_id] = time.monotonic()
+            await self._launcher.launch(launch)
+        except RayUnreachableError as error:  # it is asked after, as one that was launched
+            await self._tell_of_silence(run_id, str(error))
         except (RayError, InvalidSpecError, RuntimeError, OSError) as error:
             await self._set_state(
                 run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}"
@@ -523,16 +592,32 @@ class RunManager:
         job = _job(run)
         silence = now - self._heard.setdefault(run.id, now)
         if now - self._cancelling.get(run.id, now) > CANCEL_SECONDS:
-            await self._launcher.stop_job(job)
+            await self._stop(job)
             await self._set_state(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
         elif not self._launcher.alive():
             await self._try_again(run, "the Ray cluster died")
         elif silence > LOST_SECONDS:
-            await self._launcher.stop_job(job)
+            await self._stop(job)
             await self._try_again(run, f"its runner was silent for {LOST_SECONDS:.0f} s")
-        elif silence > SILENCE_SECONDS and await self._launcher.state(job) == JobState.ENDED:
-            reason = f"its runner died: {await self._launcher.log_tail(job)}"
-            await self._try_again(run, reason)
+        elif silence > SILENCE_SECONDS:
+            state = JobState.UNKNOWN if self._silence else await self._launcher.state(job)
+            if state == JobState.ENDED:
+                reason = f"its runner died: {await self._launcher.log_tail(job)}"
+                await self._try_again(run, reason)
+            elif state == JobState.UNKNOWN:
+                await self._tell_of_silence(run.id, self._silence)
+
+    async def _stop(self, job: str) -> None:
+        """End a job, unless its cluster, which has just been asked, does not answer."""
+        if not self._silence:
+            await self._launcher.stop_job(job)
+
+    async def _tell_of_silence(self, run_id: str, reason: str) -> None:
+        """Say once in a run that nobody knows of its runner, because its cluster is silent."""
+        if run_id not in self._told:
+            self._told.add(run_id)
+            message = f"{reason or 'the Ray cluster does not answer'}; the run waits for it"
+            await self._append(run_id, [_event(warning=run_pb2.Warning(message=message))])
 
     async def _try_again(self, run: run_pb2.Run, reason: str) -> None:
         """Queue a run whose attempt broke off; it goes on from its last snapshot."""
@@ -570,9 +655,9 @@ class RunManager:
                     await self._adopt(stored)
 
     async def _adopt(self, stored: StoredRun) -> None:
-        """Look after a run whose job is alive, or else queue it again."""
+        """Look after a run whose job has not ended, as far as is known, or else queue it again."""
         queued = None
-        if await self._launcher.state(_job(stored.run)) != JobState.ALIVE:
+        if await self._launcher.state(_job(stored.run)) == JobState.ENDED:
             message = "its service ended; it goes on from its last snapshot"
             queued = _state(run_pb2.RUN_STATE_QUEUED, message)
         adopted = await self._call(
@@ -630,45 +715,3 @@ class RunManager:
 def _job(run: run_pb2.Run) -> str:
     """The job of the run's present attempt."""
     return Launch(run.id, run.attempt, "", "").job
-
-
-def _now() -> Timestamp:
-    now = Timestamp()
-    now.GetCurrentTime()
-    return now
-
-
-def _event(**kind: object) -> run_pb2.Event:
-    return run_pb2.Event(time=_now(), **kind)  # type: ignore[arg-type]
-
-
-def _state(state: run_pb2.RunState, message: str = "") -> run_pb2.Event:
-    return _event(state_change=run_pb2.StateChange(state=state, message=message))
-
-
-def _from_report(report: runner_pb2.RunReport) -> run_pb2.Event:
-    """The event that a runner's report stands for."""
-    match report.WhichOneof("kind"):
-        case "finished":
-            change = run_pb2.StateChange(state=run_pb2.RUN_STATE_SUCCEEDED, result=report.finished)
-            return _event(state_change=change)
-        case "failed":
-            return _state(run_pb2.RUN_STATE_FAILED, report.failed.message)
-        case "cancelled":
-            return _state(run_pb2.RUN_STATE_CANCELLED, "cancelled")
-        case "paused":
-            return _state(run_pb2.RUN_STATE_PAUSED, f"paused at step {report.paused.step}")
-        case "progress":
-            return _event(progress=report.progress)
-        case "epoch":
-            return _event(epoch=report.epoch)
-        case "membership":
-            return _event(membership=report.membership)
-        case "snapshot_taken":
-            return _event(snapshot_taken=report.snapshot_taken)
-        case "resumed":
-            return _event(resumed=report.resumed)
-        case "restarted":
-            return _event(restarted=report.restarted)
-        case _:
-            return _event(warning=report.warning)

@@ -74,6 +74,12 @@ class RunQueue:
         self._entries: dict[str, _Entry] = {}
         self._starts = 0
         self._view = _View()
+        self._held = ""
+
+    def hold(self, reason: str) -> None:
+        """Say why nothing can start now, whatever is free; empty if something can."""
+        self._view.stale |= reason != self._held
+        self._held = reason
 
     def update(self, stored: StoredRun) -> float | None:
         """A run is as it says.
@@ -126,7 +132,8 @@ class RunQueue:
         order = [by_id[run_id] for run_id in decision.places]
         seconds = forecast.starts(order, running, cores, self.limits)
         statuses = {
-            run_id: _status(place, seconds.get(run_id)) for run_id, place in decision.places.items()
+            run_id: self._status(place, seconds.get(run_id))
+            for run_id, place in decision.places.items()
         }
         self._view = _View(now, False, statuses)
         return decision
@@ -146,6 +153,16 @@ class RunQueue:
         if waits and (status := self.status(stored.run.id)) is not None:
             stored.run.queue.CopyFrom(status)
         return stored
+
+    def _status(self, place: queue.Place, seconds: float | None) -> run_pb2.QueueStatus:
+        reason = self._held or place.reason or "it is being launched"
+        status = run_pb2.QueueStatus(position=place.position, reason=reason)
+        # Nobody knows when a cluster comes back.
+        if seconds is not None and not self._held:
+            start = Timestamp()
+            start.FromMilliseconds(round((time.time() + seconds) * 1000))
+            status.estimated_start.CopyFrom(start)
+        return status
 
     def cpus_of(self, owner: str, besides: str) -> int:
         """The CPUs that a user's runs hold, without one of them."""
@@ -204,14 +221,3 @@ def _seconds_left(entry: _Entry, now: float) -> float | None:
     if entry.told is not None:
         return 0.0  # to the end of a step
     return None if entry.ends is None else max(0.0, entry.ends - now)
-
-
-def _status(place: queue.Place, seconds: float | None) -> run_pb2.QueueStatus:
-    status = run_pb2.QueueStatus(
-        position=place.position, reason=place.reason or "it is being launched"
-    )
-    if seconds is not None:
-        start = Timestamp()
-        start.FromMilliseconds(round((time.time() + seconds) * 1000))
-        status.estimated_start.CopyFrom(start)
-    return status

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from layers.arrays import Array
+from trainer.server.weights import WEIGHTS
 from trainer.service import history
 from trainer.snapshots.location import snapshots_of
 from trainer.snapshots.snapshot import SnapshotError
@@ -21,7 +22,6 @@ from trainer.starting_weights import parameters
 from trainer.v1 import run_pb2, service_pb2
 
 CHUNK_BYTES = 2**20
-WEIGHTS = "weights.safetensors"
 
 
 class NoWeightsError(Exception):

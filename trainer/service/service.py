@@ -21,8 +21,10 @@ from trainer.service.file_locks import FileLocks
 from trainer.service.gate import Gate
 from trainer.service.instance import Instance
 from trainer.service.launcher import Launcher
+from trainer.service.local_ray import LocalRay
 from trainer.service.locks import Locks
 from trainer.service.postgres_locks import PostgresLocks
+from trainer.service.ray_cluster import RayCluster
 from trainer.service.request_counter import RequestCounter
 from trainer.service.run_manager import RunManager
 from trainer.service.settings import (
@@ -73,7 +75,7 @@ class Service:
         self.store = ""
 
     async def __aenter__(self) -> Service:
-        cores = usable_cores()
+        cluster = self._cluster()
         state = self._settings.state
         self._store = Store(self._settings.place)
         self.store = self._store.name
@@ -82,14 +84,13 @@ class Service:
         except BaseException:
             self._store.close()
             raise
-        self._launcher = Launcher(cores)
+        self._launcher = Launcher(cluster, self._settings.code)
         metrics = Metrics()
         self._manager = RunManager(
             self._store,
             self._launcher,
             self._instance,
             metrics,
-            cores,
             self._settings.user_limits,
             self._settings.preemption,
             self._confinement,
@@ -112,7 +113,7 @@ class Service:
         self._api = TrainerService(self._manager)
         service_pb2_grpc.add_TrainerServiceServicer_to_server(self._api, self._server)
         runner_pb2_grpc.add_RunnerServiceServicer_to_server(
-            RunnerService(self._manager, cores), self._servers[-1]
+            RunnerService(self._manager), self._servers[-1]
         )
         self._add_standard_services()
         try:
@@ -124,6 +125,14 @@ class Service:
             await self.__aexit__(None, None, None)
             raise
         return self
+
+    def _cluster(self) -> LocalRay | RayCluster:
+        settings = self._settings
+        if settings.ray_address is None:
+            return LocalRay(usable_cores())
+        cluster = RayCluster(settings.ray_address)
+        cluster.check_reaches(settings.advertise or settings.runner_address or settings.address)
+        return cluster
 
     def _locks(self) -> Locks:
         store = self._settings.store
@@ -150,13 +159,13 @@ class Service:
 
     def _listen(self, metrics: Metrics) -> None:
         settings, manager = self._settings, self._manager
-        self.address = manager.service_address = self._open_port(
-            self._server, settings.address, "--address"
-        )
+        self.address = self._open_port(self._server, settings.address, "--address")
+        runners = self.address
         if settings.runner_address is not None:
-            manager.service_address = self._open_port(
+            runners = self._open_port(
                 self._servers[-1], settings.runner_address, "--runner-address"
             )
+        manager.service_address = settings.advertise or runners
         manager.service_tls = self._tls
         if self._settings.metrics_address is not None:
             metrics_host, metrics_port = host_and_port(self._settings.metrics_address)

@@ -6,11 +6,14 @@ import ipaddress
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 from trainer.service.queue import NO_LIMITS, UserLimits
 
 DEFAULT_ADDRESS = "127.0.0.1:7433"
 DEFAULT_METRICS_ADDRESS = "127.0.0.1:7434"
+
+Code = Literal["job", "image"]
 
 
 class SettingsError(ValueError):
@@ -52,6 +55,19 @@ def is_loopback(address: str) -> bool:
     host, _ = host_and_port(address)
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_unspecified(address: str) -> bool:
+    """Whether an address is every one of a machine's, like 0.0.0.0, and so leads nowhere.
+
+    Raises:
+        SettingsError: it is not host:port.
+    """
+    host, _ = host_and_port(address)
+    try:
+        return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
 
@@ -113,6 +129,10 @@ class Settings:
         auth: ask for tokens on loopback too.
         reflection: tell clients which methods there are.
         data_roots, snapshot_roots, locations: what a specification may name; see Confinement.
+        ray_address: URL of a Ray cluster's dashboard; None starts a Ray on this machine.
+        code: whether our packages travel with each job, or the cluster's Python has them.
+        advertise: host:port by which the cluster's nodes reach this service; None is where
+            runners call otherwise.
     """
 
     state: Path
@@ -130,6 +150,9 @@ class Settings:
     data_roots: tuple[Path, ...] = ()
     snapshot_roots: tuple[Path, ...] = ()
     locations: tuple[str, ...] = ()
+    ray_address: str | None = None
+    code: Code = "job"
+    advertise: str | None = None
 
     @property
     def place(self) -> Path | str:
@@ -158,6 +181,8 @@ class Settings:
                     f"--tls-cert and --tls-key, or listen on loopback, like {DEFAULT_ADDRESS}, and "
                     "use an SSH tunnel"
                 )
+        if self.advertise is not None:
+            host_and_port(self.advertise)
         if self.tls is not None and self.tls.client_ca is not None and self.runner_address is None:
             raise SettingsError(
                 "--tls-client-ca needs --runner-address too: runners have no certificate and call "

@@ -18,16 +18,18 @@ class TakeRunRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
 
 class TakeRunResponse(_message.Message):
-    __slots__ = ("spec", "directory", "worker_cpus", "workers")
+    __slots__ = ("spec", "directory", "directory_inode", "worker_cpus", "workers")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    DIRECTORY_INODE_FIELD_NUMBER: _ClassVar[int]
     WORKER_CPUS_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     spec: _run_pb2.RunSpec
     directory: str
+    directory_inode: int
     worker_cpus: float
     workers: int
-    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., worker_cpus: _Optional[float] = ..., workers: _Optional[int] = ...) -> None: ...
+    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., directory_inode: _Optional[int] = ..., worker_cpus: _Optional[float] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("id", "attempt", "token", "reports", "log")
@@ -52,6 +54,34 @@ class ReportResponse(_message.Message):
     pause: bool
     workers: int
     def __init__(self, cancel: _Optional[bool] = ..., pause: _Optional[bool] = ..., workers: _Optional[int] = ...) -> None: ...
+
+class PutWeightsRequest(_message.Message):
+    __slots__ = ("file", "chunk")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    file: AnnouncedWeights
+    chunk: bytes
+    def __init__(self, file: _Optional[_Union[AnnouncedWeights, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class AnnouncedWeights(_message.Message):
+    __slots__ = ("id", "attempt", "token", "bytes", "sha256")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    attempt: int
+    token: str
+    bytes: int
+    sha256: bytes
+    def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ..., bytes: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
+class PutWeightsResponse(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class RunReport(_message.Message):
     __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted", "expel", "log")

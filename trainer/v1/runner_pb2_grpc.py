@@ -45,6 +45,11 @@ class RunnerServiceStub:
                 request_serializer=trainer_dot_v1_dot_runner__pb2.ReportRequest.SerializeToString,
                 response_deserializer=trainer_dot_v1_dot_runner__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.PutWeights = channel.stream_unary(
+                '/trainer.v1.RunnerService/PutWeights',
+                request_serializer=trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.SerializeToString,
+                response_deserializer=trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.FromString,
+                _registered_method=True)
 
 
 class RunnerServiceServicer:
@@ -66,6 +71,14 @@ class RunnerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutWeights(self, request_iterator, context):
+        """The file of the weights, from a runner that does not share the run's directory. It is stored
+        when it has come whole, and takes the place of one that was sent before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunnerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +91,11 @@ def add_RunnerServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=trainer_dot_v1_dot_runner__pb2.ReportRequest.FromString,
                     response_serializer=trainer_dot_v1_dot_runner__pb2.ReportResponse.SerializeToString,
+            ),
+            'PutWeights': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutWeights,
+                    request_deserializer=trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.FromString,
+                    response_serializer=trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +153,33 @@ class RunnerService:
             '/trainer.v1.RunnerService/Report',
             trainer_dot_v1_dot_runner__pb2.ReportRequest.SerializeToString,
             trainer_dot_v1_dot_runner__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutWeights(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/trainer.v1.RunnerService/PutWeights',
+            trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.SerializeToString,
+            trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

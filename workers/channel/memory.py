@@ -89,6 +89,10 @@ class SharedVectors:
 
 
 def host_identity() -> str:
-    """Equal for two processes that can see each other through /proc, and only for them."""
+    """Equal for two processes that reach each other through /proc and by an abstract socket.
+
+    The first needs a common process namespace, the second a common network.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    spaces = Path("/proc/self/ns")
+    return f"{boot}/{(spaces / 'pid').readlink()}/{(spaces / 'net').readlink()}"

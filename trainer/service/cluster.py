@@ -1,0 +1,29 @@
+"""A Ray, ours or another's, as the launcher sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Cluster(Protocol):
+    """Where jobs go.
+
+    Attributes:
+        dashboard: URL of the job API, once started.
+        headers: what a caller of the job API needs to be let in.
+    """
+
+    @property
+    def dashboard(self) -> str: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def start(self) -> None: ...
+
+    def alive(self) -> bool: ...
+
+    def cpus(self) -> tuple[float, ...]: ...
+
+    def stop(self) -> None: ...

@@ -1,0 +1,163 @@
+"""What the service asks of a Ray cluster, over the HTTP API of its dashboard.
+
+Not ``ray.job_submission``: its calls have no time limit, and RAY_ADDRESS in the environment has it
+talk to another cluster than the one that it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any
+
+CALL_SECONDS = 10.0
+SUBMIT_SECONDS = 60.0
+"""Ray answers a submission when it has started the process that looks after the job."""
+
+
+class RayError(RuntimeError):
+    """Ray cannot be started or reached, or refuses."""
+
+
+class RayUnreachableError(RayError):
+    """The cluster did not answer, so nobody knows what is there, or whether it heard."""
+
+
+class RayApi:
+    """One cluster's dashboard.
+
+    Args:
+        dashboard: URL, without a path.
+        headers: what a caller needs to be let in; never shown.
+    """
+
+    def __init__(self, dashboard: str, headers: Mapping[str, str]) -> None:
+        self._dashboard = dashboard.rstrip("/")
+        self._headers = dict(headers)
+        # The cluster is on this machine or in its network, where no proxy is in between.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def version(self) -> str:
+        """Of the Ray that the cluster runs.
+
+        Raises:
+            RayError
+        """
+        return str(self._get("/api/version")["ray_version"])
+
+    def cpus(self) -> tuple[float, ...]:
+        """CPUs of each node that is alive.
+
+        Raises:
+            RayError
+        """
+        found = self._get("/api/v0/nodes?detail=true&limit=10000")
+        alive = [n for n in found["data"]["result"]["result"] if n["state"] == "ALIVE"]
+        return tuple(float(node["resources_total"].get("CPU", 0)) for node in alive)
+
+    def submit(self, job: str, entrypoint: str, runtime_env: Mapping[str, Any]) -> None:
+        """Have a job run; one of this name that there is already is left as it is.
+
+        Raises:
+            RayError
+        """
+        body = {"entrypoint": entrypoint, "submission_id": job, "runtime_env": runtime_env}
+        try:
+            self._call("POST", "/api/jobs/", json.dumps(body).encode(), SUBMIT_SECONDS)
+        except RayError as error:
+            if "already exists" not in str(error):
+                raise
+
+    def status(self, job: str) -> str | None:
+        """Ray's name for the job's state, or None if the cluster does not know the job.
+
+        Raises:
+            RayError
+        """
+        found = self._get(f"/api/jobs/{job}")
+        return None if found is None else str(found["status"])
+
+    def logs(self, job: str) -> str:
+        """What the job's driver printed; empty if the cluster does not know the job.
+
+        Raises:
+            RayError
+        """
+        found = self._get(f"/api/jobs/{job}/logs")
+        return "" if found is None else str(found["logs"] or "")
+
+    def stop(self, job: str) -> None:
+        """Have the job's processes ended, if the cluster knows it.
+
+        Raises:
+            RayError
+        """
+        self._call("POST", f"/api/jobs/{job}/stop")
+
+    def put_package(self, name: str, content: bytes) -> str:
+        """Have the cluster hold a package of code, once; the URI under which jobs use it.
+
+        Raises:
+            RayError
+        """
+        if self._call("GET", f"/api/packages/gcs/{name}") is None:
+            self._call("PUT", f"/api/packages/gcs/{name}", content, SUBMIT_SECONDS)
+        return f"gcs://{name}"
+
+    def _get(self, path: str) -> Any:
+        """The answer's document, or None for what does not exist. Raises RayError."""
+        content = self._call("GET", path)
+        try:
+            return None if content is None else json.loads(content)
+        except ValueError:
+            raise self._no_ray() from None
+
+    def _call(
+        self, method: str, path: str, body: bytes | None = None, seconds: float = CALL_SECONDS
+    ) -> bytes | None:
+        """The answer's content, or None for what does not exist.
+
+        Raises:
+            RayUnreachableError: the cluster may or may not have done what it was asked.
+            RayError: it refused.
+        """
+        request = urllib.request.Request(self._dashboard + path, body, method=method)
+        request.add_header("Content-Type", "application/octet-stream")
+        for name, value in self._headers.items():
+            # Not sent on to where an answer redirects to.
+            request.add_unredirected_header(name, value)
+        try:
+            with self._opener.open(request, timeout=seconds) as response:
+                content: bytes = response.read()
+                return content
+        except urllib.error.HTTPError as error:
+            with error:
+                said = error.read(10_000).decode(errors="replace")
+            if error.code == HTTPStatus.NOT_FOUND and "does not exist" in said:
+                return None
+            raise self._refusal(error.code, said) from None
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise RayUnreachableError(
+                f"the Ray cluster at {self._dashboard} does not answer: {reason}"
+            ) from None
+
+    def _refusal(self, code: int, said: str) -> RayError:
+        if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return RayUnreachableError(
+                f"the Ray cluster at {self._dashboard} wants a token, or another one; put it "
+                "into RAY_AUTH_TOKEN, or its file's path into RAY_AUTH_TOKEN_PATH"
+            )
+        if code == HTTPStatus.NOT_FOUND:
+            return self._no_ray()
+        lines = said.strip().splitlines()
+        last = lines[-1][:500] if lines else "nothing more"
+        kind = RayUnreachableError if code >= HTTPStatus.INTERNAL_SERVER_ERROR else RayError
+        return kind(f"the Ray cluster at {self._dashboard} answered {code}: {last}")
+
+    def _no_ray(self) -> RayError:
+        return RayUnreachableError(f"what answers at {self._dashboard} takes no Ray jobs")
