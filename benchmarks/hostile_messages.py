@@ -97,9 +97,14 @@ METHODS: dict[str, Message] = {
     ),
     _RUNNER + "TakeRun": runner_pb2.TakeRunRequest(id="r-00000000", attempt=1, token="x"),
     _RUNNER + "Report": runner_pb2.ReportRequest(id="r-00000000", attempt=1, token="x"),
+    _RUNNER + "PutWeights": runner_pb2.PutWeightsRequest(
+        file=runner_pb2.AnnouncedWeights(id="r-00000000", attempt=1, token="x", bytes=3)
+    ),
 }
-"""Every method with one request, and one that is as it should be. RunnerService.PutWeights takes a
-stream of them."""
+"""Every method, and a request that is as it should be."""
+
+UPLOADED = {_RUNNER + "PutWeights"}
+"""Called with any number of messages; here with one."""
 
 STREAMED = {_TRAINER + name for name in ("WatchRun", "StreamLogs", "DownloadWeights")}
 """Answered with any number of messages."""

@@ -26,7 +26,7 @@ from unittest import mock
 import grpc
 from grpc_status import rpc_status
 
-from benchmarks.hostile_messages import METHODS, STREAMED, hostile, many_layers, nested
+from benchmarks.hostile_messages import METHODS, STREAMED, UPLOADED, hostile, many_layers, nested
 from benchmarks.played_launcher import PlayedLauncher
 from trainer.service.embedded import EmbeddedService
 from trainer.service.settings import Limits
@@ -45,6 +45,7 @@ ANSWERS = frozenset(
         grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.DATA_LOSS,
     }
 )
 """What a caller's mistake may be answered with, unless the message is too large for gRPC itself."""
@@ -65,8 +66,9 @@ def requests(random: Random, jobs: PlayedLauncher) -> Iterator[Request]:
         valid.CopyFrom(METHODS[method])
         if random.random() < 0.5:
             own = {"id": jobs.last.run_id, "attempt": jobs.last.attempt, "token": jobs.last.token}
-            for name in own.keys() & valid.DESCRIPTOR.fields_by_name.keys():
-                setattr(valid, name, own[name])
+            caller = valid.file if method in UPLOADED else valid
+            for name in own.keys() & caller.DESCRIPTOR.fields_by_name.keys():
+                setattr(caller, name, own[name])
         yield method, hostile(random, valid)
 
 
@@ -91,17 +93,24 @@ def answer(channel: grpc.Channel, request: Request) -> grpc.StatusCode:
     """
     method, content = request
     try:
-        if method in STREAMED:
-            stream = channel.unary_stream(method)(content, timeout=CALL_SECONDS)
-            next(stream, None)
-            stream.cancel()
-        else:
-            channel.unary_unary(method)(content, timeout=CALL_SECONDS)
+        call(channel, method, content)
     except grpc.RpcError as error:
         if not _callers_mistake(len(content), error):
             raise AssertionError(_told(request, error)) from error
         return error.code()
     return grpc.StatusCode.OK
+
+
+def call(channel: grpc.Channel, method: str, content: bytes) -> None:
+    """Send a request and wait for the answer, or for its first message. Raises grpc.RpcError."""
+    if method in STREAMED:
+        stream = channel.unary_stream(method)(content, timeout=CALL_SECONDS)
+        next(stream, None)
+        stream.cancel()
+    elif method in UPLOADED:
+        channel.stream_unary(method)(iter([content]), timeout=CALL_SECONDS)
+    else:
+        channel.unary_unary(method)(content, timeout=CALL_SECONDS)
 
 
 def _callers_mistake(size: int, error: grpc.RpcError) -> bool:

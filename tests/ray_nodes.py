@@ -88,23 +88,26 @@ def _ip(*arguments: str) -> None:
 
 
 class RayNodes:
-    """A head without CPUs of its own at first, and nodes that come and go.
+    """A head and other nodes, that come and go.
 
     Args:
         network: where nodes get addresses of their own; None has all of them share the host's.
         hidden: a folder that no node sees, as if it were on another machine.
+        code: packages that the Python of every node has.
 
     Attributes:
         dashboard: URL, the same for each head that is started after the other.
         token, environment: what a caller needs to be let in, the latter as variables.
     """
 
-    def __init__(self, folder: Path, network: Network | None, hidden: Path | None) -> None:
+    def __init__(
+        self, folder: Path, network: Network | None, hidden: Path | None, code: Path
+    ) -> None:
         self.folder = folder
         self._network = network
         self._hidden = hidden
+        self._code = code
         self._port = free_port()
-        self._address = ""
         self._commands: list[subprocess.Popen[bytes]] = []
         self.dashboard = f"http://127.0.0.1:{self._port}"
         self.token = secrets.token_hex(32)
@@ -113,8 +116,8 @@ class RayNodes:
         self.environment = SETTINGS | {"RAY_AUTH_TOKEN_PATH": str(file)}
         self.api = RayApi(self.dashboard, {"Authorization": f"Bearer {self.token}"})
 
-    def start_head(self, cpus: int = 0, code: Path | None = None) -> None:
-        """Have a head that takes jobs; with ``code``, its Python has these packages."""
+    def start(self, head: int, **nodes: int) -> None:
+        """Have a head that takes jobs, and other nodes by name, with so many CPUs each."""
         address = [f"--node-ip-address={self._network.head}"] if self._network else []
         log = self._start(
             "head",
@@ -123,9 +126,8 @@ class RayNodes:
                 *("--dashboard-host=127.0.0.1", f"--dashboard-port={self._port}"),
                 f"--ray-client-server-port={free_port()}",
             ],
-            cpus,
-            self._blinds(),
-            {} if code is None else {"PYTHONPATH": str(code)},
+            head,
+            [],
         )
 
         def joins() -> str:
@@ -133,41 +135,30 @@ class RayNodes:
             told = log.read_text()
             return told.partition("ray start --address='")[2].partition("'")[0]
 
-        self._address = eventually(joins, START_SECONDS)
-        eventually(lambda: self._answers() and len(self.api.cpus()) == 1, START_SECONDS)
+        joined = f"--address={eventually(joins, START_SECONDS)}"
+        for name, count in nodes.items():
+            options, within = [joined], []
+            if self._network is not None:
+                space, own = self._network.host()
+                options.append(f"--node-ip-address={own}")
+                within = ["ip", "netns", "exec", space]
+            self._start(name, options, count, within)
+        eventually(lambda: self._has(1 + len(nodes)), START_SECONDS)
 
-    def _blinds(self) -> list[str]:
+    def _blinded(self) -> list[str]:
         if self._hidden is None:
             return []
         script = 'mount -t tmpfs none "$0" && exec "$@"'
         return ["unshare", "--mount", "sh", "-c", script, str(self._hidden)]
 
-    def _answers(self) -> bool:
+    def _has(self, nodes: int) -> bool:
+        """Whether there are so many, and jobs are taken."""
         try:
-            return self.api.status("none") is None
+            return self.api.status("none") is None and len(self.api.cpus()) == nodes
         except RayError:
             return False
 
-    def start(self, **cpus: int) -> None:
-        """Have more nodes on this host, by name."""
-        before = len(self.api.cpus())
-        for name, count in cpus.items():
-            self._start(name, [f"--address={self._address}"], count, [], {})
-        eventually(lambda: len(self.api.cpus()) == before + len(cpus), START_SECONDS)
-
-    def start_hosts(self, **cpus: int) -> None:
-        """Have more nodes, each with a network of its own."""
-        assert self._network is not None
-        before = len(self.api.cpus())
-        for name, count in cpus.items():
-            space, address = self._network.host()
-            options = [f"--address={self._address}", f"--node-ip-address={address}"]
-            self._start(name, options, count, ["ip", "netns", "exec", space], {})
-        eventually(lambda: len(self.api.cpus()) == before + len(cpus), START_SECONDS)
-
-    def _start(
-        self, name: str, options: list[str], cpus: int, within: list[str], more: dict[str, str]
-    ) -> Path:
+    def _start(self, name: str, options: list[str], cpus: int, within: list[str]) -> Path:
         log = self.folder / f"{name}.log"
         place = tempfile.mkdtemp(prefix=name, dir=self.folder)
         ours = ("RAY_", "PYTHONPATH", "SUMGRAD_")
@@ -175,6 +166,7 @@ class RayNodes:
         binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         own = {
             "PATH": binaries,
+            "PYTHONPATH": str(self._code),
             "TMPDIR": str(self.folder),
             "SUMGRAD_STATE": str(self.folder / "nodes"),
             MARK: f"{self.folder}/{name}",
@@ -183,6 +175,7 @@ class RayNodes:
             command = subprocess.Popen(
                 [
                     *within,
+                    *self._blinded(),
                     *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options),
                     *("--dashboard-agent-listen-port=0", "--include-log-monitor=false"),
                     *("--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"),
@@ -193,7 +186,7 @@ class RayNodes:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=inherited | self.environment | own | more,
+                env=inherited | self.environment | own,
                 start_new_session=True,
             )
         self._commands.append(command)
@@ -253,13 +246,12 @@ def why_no_network() -> str:
 
 
 @contextlib.contextmanager
-def ray_nodes(folder: Path, hidden: Path) -> Iterator[RayNodes]:
-    """A cluster with a head; nothing of it is left behind."""
+def ray_nodes(folder: Path, hidden: Path, code: Path) -> Iterator[RayNodes]:
+    """A cluster that is started by its user; nothing of it is left behind."""
     with contextlib.ExitStack() as stack:
         network = None if why_no_network() else Network()
         if network is not None:
             stack.callback(network.close)
-        nodes = RayNodes(folder, network, hidden if network is not None else None)
+        nodes = RayNodes(folder, network, None if network is None else hidden, code)
         stack.callback(nodes.kill)
-        nodes.start_head()
         yield nodes

@@ -23,12 +23,17 @@ from test_end_to_end import running
 
 from trainer.cli.exit_codes import ExitCode
 from trainer.client import Client
-from trainer.receipt import code_version
+from trainer.receipt import code_version, sources_digest
 from trainer.service import history
+from trainer.service.code_package import PACKAGES
+from trainer.service.launcher import ENDED_STATUSES
 from trainer.v1 import run_pb2
 
 SECONDS = 60.0
 """Bound of every wait for a run; a node that starts others waits for this machine's two cores."""
+
+EPOCHS = 100
+STEPS = EPOCHS * 23
 
 SPEC: dict[str, Any] = {
     "name": "clusters",
@@ -39,30 +44,30 @@ SPEC: dict[str, Any] = {
         "loss": "cross_entropy",
     },
     "train": {
-        "epochs": 150,
+        "epochs": EPOCHS,
         "batch_size": 64,
         "shards": 4,
         "update": {"rule": "momentum", "learning_rate": 0.1, "momentum": 0.9},
     },
-    "workers": {"count": 2, "vectors": "frames"},
+    # Hosts that have networks of their own use frames by themselves.
+    "workers": {"count": 2, "vectors": "frames" if why_no_network() else "auto"},
     "snapshots": {"every_steps": 100},
 }
-STEPS = 150 * 23
 
-BY_HAND = """
+BY_HAND = f"""
 name = "by hand"
 seed = 7
 data.type = "digits"
 
 [model]
-layers = [{ type = "affine_relu", units = 64 }, { type = "affine", units = 10 }]
+layers = [{{ type = "affine_relu", units = 64 }}, {{ type = "affine", units = 10 }}]
 loss = "cross_entropy"
 
 [train]
-epochs = 150
+epochs = {EPOCHS}
 batch_size = 64
 shards = 4
-update = { rule = "momentum", learning_rate = 0.1, momentum = 0.9 }
+update = {{ rule = "momentum", learning_rate = 0.1, momentum = 0.9 }}
 
 [snapshots]
 every_steps = 100
@@ -85,8 +90,21 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def cluster(folder: Path) -> Iterator[RayNodes]:
-    with ray_nodes(folder, hidden=folder / "state") as nodes:
+def image(folder: Path) -> Path:
+    """Our packages as the cluster's Python has them: of another version than ours."""
+    place = folder / "image"
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, place / package)
+    with (place / "workers" / "worker.py").open("a") as source:
+        source.write("# of the image\n")
+    return place
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path, image: Path) -> Iterator[RayNodes]:
+    """Nodes that do not see the service's folder."""
+    with ray_nodes(folder, folder / "state", image) as nodes:
+        nodes.start(head=0, a=2, b=1)
         yield nodes
 
 
@@ -123,9 +141,8 @@ def client(cluster: RayNodes, folder: Path, environment: None) -> Iterator[Clien
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: RayNodes, client: Client) -> run_pb2.Run:
+def undisturbed(client: Client) -> run_pb2.Run:
     """The run by one worker that nothing happens to."""
-    cluster.start(a=2, b=1)
     return ended(client, client.submit(SPEC, workers=1).id)
 
 
@@ -160,7 +177,7 @@ def the_same(run: run_pb2.Run, undisturbed: run_pb2.Run) -> None:
 
 
 def test_the_code_travels_with_the_job_and_the_weights_come_back(
-    undisturbed: run_pb2.Run, folder: Path
+    cluster: RayNodes, undisturbed: run_pb2.Run, folder: Path
 ) -> None:
     assert undisturbed.result.receipt.code_version == code_version()
     weights = folder / "state" / "runs" / undisturbed.id / "weights.safetensors"
@@ -168,8 +185,16 @@ def test_the_code_travels_with_the_job_and_the_weights_come_back(
     with safe_open(weights, "numpy") as file:
         described = json.loads(file.metadata()["sumgrad"])
     assert described["weights_digest"] == undisturbed.result.weights_digest
+    # The runner clears its folder when the service knows of the end, and is not over before.
+    job = f"sumgrad-{undisturbed.id}-1"
+    assert eventually(lambda: over(cluster, job), SECONDS) == "SUCCEEDED"
     left = [path for path in (folder / "nodes").rglob("*") if path.is_file()]
     assert left == []
+
+
+def over(cluster: RayNodes, job: str) -> str | None:
+    status = cluster.api.status(job)
+    return status if status in ENDED_STATUSES else None
 
 
 def test_a_node_that_is_killed_costs_no_bit(
@@ -185,6 +210,17 @@ def test_a_node_that_is_killed_costs_no_bit(
     left = [member for member in events(client, run_id, "membership") if not member.joined]
     assert len(left) == 1
     assert 0 < left[0].step < STEPS
+
+
+def test_code_that_is_in_the_image_is_not_sent(
+    cluster: RayNodes, undisturbed: run_pb2.Run, folder: Path, image: Path, environment: None
+) -> None:
+    with serving(cluster, folder, "--code", "image") as client:
+        run = ended(client, client.submit(SPEC).id)
+    the_same(run, undisturbed)
+    of_the_image = sources_digest(image)[:12]
+    assert run.result.receipt.code_version.endswith(f"+{of_the_image}")
+    assert run.result.receipt.code_version != undisturbed.result.receipt.code_version
 
 
 def test_a_run_is_trained_by_hand_in_a_job_of_its_own_and_goes_on_where_it_was_killed(
@@ -206,12 +242,11 @@ def test_a_run_is_trained_by_hand_in_a_job_of_its_own_and_goes_on_where_it_was_k
 
 
 def submit_by_hand(cluster: RayNodes, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`ray job submit`, with a cluster in whose image sumgrad is."""
-    image = json.dumps({"env_vars": {"PYTHONPATH": str(ROOT)}})
+    """`ray job submit`, where sumgrad is in the cluster's image."""
     ray = Path(sys.executable).with_name("ray")
     return subprocess.run(
         [
-            *(ray, "job", "submit", "--address", cluster.dashboard, "--runtime-env-json", image),
+            *(ray, "job", "submit", "--address", cluster.dashboard),
             *("--", "sumgrad", "run-job", *arguments),
         ],
         stdout=subprocess.PIPE,
@@ -222,38 +257,20 @@ def submit_by_hand(cluster: RayNodes, *arguments: str) -> subprocess.CompletedPr
     )
 
 
-def test_hosts_of_their_own_train_over_the_network(
+def test_a_run_goes_on_at_a_new_cluster_after_the_head_was_killed(
     cluster: RayNodes, client: Client, undisturbed: run_pb2.Run
 ) -> None:
-    if reason := why_no_network():
-        pytest.skip(reason)
-    cluster.start_hosts(c=1, d=1)
-    cluster.kill("a", "b")
-    eventually(lambda: sum(cluster.api.cpus()) == 2, SECONDS)
-    # Nothing forces frames: these hosts cannot see each other's memory.
-    run_id = client.submit(SPEC, set=("workers.vectors=auto",)).id
-    eventually(lambda: have_joined(client, run_id) == {"worker-0", "worker-1"}, SECONDS)
-    assert nodes_of(cluster) == {"c", "d"}
-    the_same(ended(client, run_id), undisturbed)
-
-
-def test_a_run_goes_on_at_a_new_cluster_after_the_head_was_killed(
-    cluster: RayNodes, undisturbed: run_pb2.Run, folder: Path
-) -> None:
+    run_id = client.submit(SPEC).id
+    eventually(lambda: client.get(run_id).snapshot_step, SECONDS)
     cluster.kill()
-    cluster.start_head(cpus=2, code=ROOT)
-    with serving(cluster, folder, "--code", "image") as client:
-        run_id = client.submit(SPEC).id
-        eventually(lambda: client.get(run_id).snapshot_step, SECONDS)
-        cluster.kill()
-        eventually(lambda: silences(client.get(run_id)), SECONDS)
-        cluster.start_head(cpus=2, code=ROOT)
-        run = ended(client, run_id)
-        the_same(run, undisturbed)
-        assert run.attempt == 2
-        assert [r.step >= 100 for r in events(client, run_id, "resumed")] == [True]
-        [told] = silences(run)
-        assert told.startswith(f"the Ray cluster at {cluster.dashboard} does not answer")
+    eventually(lambda: silences(client.get(run_id)), SECONDS)
+    cluster.start(head=2)
+    run = ended(client, run_id)
+    the_same(run, undisturbed)
+    assert run.attempt == 2
+    assert [r.step >= 100 for r in events(client, run_id, "resumed")] == [True]
+    [told] = silences(run)
+    assert told.startswith(f"the Ray cluster at {cluster.dashboard} does not answer")
 
 
 def silences(run: run_pb2.Run) -> list[str]:

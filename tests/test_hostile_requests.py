@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.hostile_messages import METHODS, hostile, many_layers
-from benchmarks.hostile_requests import ANSWERS, bombard, requests
+from benchmarks.hostile_requests import ANSWERS, bombard, call, requests
 from benchmarks.played_launcher import PlayedLauncher
 from trainer.client import Client
 from trainer.service.launcher import Launch
@@ -46,7 +46,7 @@ SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 def refusal(channel: grpc.Channel, method: str, content: bytes) -> tuple[grpc.StatusCode, str, str]:
     """Code, sentence and reason of an answer that is a refusal."""
     with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(method)(content, timeout=20)
+        call(channel, method, content)
     info, status = error_details_pb2.ErrorInfo(), rpc_status.from_call(caught.value)
     assert status.details[-1].Unpack(info)
     return caught.value.code(), caught.value.details(), info.reason

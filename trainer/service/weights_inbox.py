@@ -64,6 +64,7 @@ async def receive(
     # A name of its own: the sender may try again before the end of a try is noticed here.
     partial = path.with_name(f"incoming-{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as written:
             await _copy(chunks, written, file.bytes, file.sha256)
             await asyncio.to_thread(os.fsync, written.fileno())
