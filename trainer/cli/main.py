@@ -294,12 +294,13 @@ def run_job(
     workers: Workers = None,
     overrides: Overrides = None,
     start_from: StartFrom = None,
+    *,
     output: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of the weights and the snapshots.")
-    ] = Path("sumgrad-run"),
+    ],
     json: Json = False,
 ) -> None:
-    """Train without a service, in a Ray job: `ray job submit -- sumgrad run-job SPEC`.
+    """Train without a service, in a Ray job: `ray job submit -- sumgrad run-job SPEC --output DIR`.
 
     Launched again with the same folder, an interrupted run goes on from its last snapshot.
     """
