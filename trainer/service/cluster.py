@@ -10,9 +10,13 @@ class Cluster(Protocol):
     """Where jobs go.
 
     Attributes:
+        python: the command on its nodes that is a Python.
         dashboard: URL of the job API, once started.
         headers: what a caller of the job API needs to be let in.
     """
+
+    @property
+    def python(self) -> str: ...
 
     @property
     def dashboard(self) -> str: ...

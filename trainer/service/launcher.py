@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -13,8 +12,7 @@ from typing import Any, TypeVar
 from trainer.service.cluster import Cluster
 from trainer.service.code_package import code_package
 from trainer.service.ray_api import RayApi, RayError
-from trainer.service.ray_cluster import RayCluster
-from trainer.service.settings import Code, SettingsError
+from trainer.service.settings import SettingsError
 
 RUNNER = "-m trainer.runner"
 """What every job runs. Nothing of it comes from a client."""
@@ -80,13 +78,12 @@ class Launcher:
     """Jobs on a Ray, which is started with the first of them if it is ours.
 
     Args:
-        code: for a cluster of others, whether our packages travel with each job or are there.
+        sends_code: our packages travel with each job; otherwise Ray's Python has them.
     """
 
-    def __init__(self, ray: Cluster, code: Code = "job") -> None:
+    def __init__(self, ray: Cluster, sends_code: bool) -> None:
         self._ray = ray
-        self._others = isinstance(ray, RayCluster)
-        self._code = code
+        self._sends_code = sends_code
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
@@ -123,11 +120,9 @@ class Launcher:
     def _submit(self, launch: Launch) -> None:
         api = self._api()
         runtime_env: dict[str, Any] = {"env_vars": ONE_THREAD | launch.environment()}
-        if self._others and self._code == "job":
+        if self._sends_code:
             runtime_env["working_dir"] = api.put_package(*code_package())
-        # Of a cluster's nodes it is only known that they have a Python.
-        python = "python" if self._others else sys.executable
-        api.submit(launch.job, f"{python} {RUNNER}", runtime_env)
+        api.submit(launch.job, f"{self._ray.python} {RUNNER}", runtime_env)
 
     def alive(self) -> bool:
         """Whether the Ray that jobs were handed to still runs; a dead one is started again.

@@ -46,9 +46,12 @@ class LocalRay:
     """One head node on this machine, with a token that only its user has.
 
     Attributes:
+        python: this process's own.
         dashboard: URL of the job API, once started.
         headers: what a caller of the job API needs to be let in.
     """
+
+    python = sys.executable
 
     def __init__(self, cores: int) -> None:
         self._cores = cores

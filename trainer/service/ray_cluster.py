@@ -19,11 +19,14 @@ class RayCluster:
     """A cluster known by its dashboard's URL.
 
     Attributes:
+        python: of its nodes it is only known that they have one.
         dashboard: that URL.
 
     Raises:
         SettingsError: it is no such URL.
     """
+
+    python = "python"
 
     def __init__(self, address: str, environment: Mapping[str, str] = os.environ) -> None:
         self.dashboard = _dashboard(address)

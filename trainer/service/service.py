@@ -84,7 +84,8 @@ class Service:
         except BaseException:
             self._store.close()
             raise
-        self._launcher = Launcher(cluster, self._settings.code)
+        others = self._settings.ray_address is not None
+        self._launcher = Launcher(cluster, others and self._settings.code == "job")
         metrics = Metrics()
         self._manager = RunManager(
             self._store,
