@@ -187,6 +187,8 @@ class RayNodes:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=inherited | self.environment | own,
+                # Jobs begin there, and Python looks there first for packages.
+                cwd=self.folder,
                 start_new_session=True,
             )
         self._commands.append(command)
