@@ -105,7 +105,7 @@ class AsyncClient:
             request_id: the same one with the same submission gives the same run, whoever sends it
                 and whenever; a new one unless it is given.
             labels: what the run can be found by.
-            priority: stored with the run, within 32 bits.
+            priority: a higher one starts first; within 32 bits, and what the caller may ask for.
 
         Raises:
             InvalidSpecError: with every mistake that was found; nothing is launched.

@@ -98,7 +98,7 @@ class Client:
             request_id: the same one with the same submission gives the same run, whoever sends it
                 and whenever; a new one unless it is given.
             labels: what the run can be found by.
-            priority: a higher one starts first; within 32 bits.
+            priority: a higher one starts first; within 32 bits, and what the caller may ask for.
 
         Raises:
             InvalidSpecError: with every mistake that was found; nothing is launched.

@@ -105,6 +105,7 @@ REASONS: dict[str, type[ClientError]] = {
     "REQUEST_CONFLICT": RequestConflictError,
     "NOT_AUTHENTICATED": NotAuthenticatedError,
     "NOT_ALLOWED": NotAllowedError,
+    "PRIORITY_NOT_ALLOWED": NotAllowedError,
     "INVALID_REQUEST": InvalidRequestError,
     "MALFORMED_REQUEST": InvalidRequestError,
     "WORKERS": WorkersError,

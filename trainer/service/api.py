@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from trainer.service import queue, run_weights
 from trainer.service.admission import TooManyCallsError
 from trainer.service.authentication import NotAuthenticatedError
-from trainer.service.caller import NotAllowedError, current_caller
+from trainer.service.caller import NotAllowedError, PriorityNotAllowedError, current_caller
 from trainer.service.points import parse_points_request
 from trainer.service.predictor import PredictionsBusyError, Predictor
 from trainer.service.requests import (
@@ -76,6 +76,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     ServiceStoppingError: grpc.StatusCode.UNAVAILABLE,
     NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
+    PriorityNotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
     TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoWeightsError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -107,7 +108,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
                 request.request_id,
                 request.labels,
                 request.priority,
-                owner=current_caller().user,
+                caller=current_caller(),
             )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)

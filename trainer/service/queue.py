@@ -43,10 +43,15 @@ def run_cpus(workers: int, cores: int) -> int:
 
 @dataclass(frozen=True)
 class UserLimits:
-    """What one user may have at once; None is no limit."""
+    """What one user may have at once; None is no limit.
+
+    Attributes:
+        priority: the highest that users may ask for; admins may ask for any.
+    """
 
     runs: int | None = None
     cpus: int | None = None
+    priority: int = 0
 
 
 NO_LIMITS = UserLimits()

@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from trainer.metrics import Metrics
 from trainer.service import history, queue
+from trainer.service.caller import LOCAL_ADMIN, Caller, PriorityNotAllowedError, Role
 from trainer.service.confinement import Confinement
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch, Launcher
@@ -140,12 +141,12 @@ class RunManager:
         request_id: str = "",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
-        owner: str = "",
+        caller: Caller = LOCAL_ADMIN,
     ) -> run_pb2.Run:
         """Check, store and queue a run; one that was submitted with the request id is given back.
 
         Raises:
-            InvalidRequestError, RequestConflictError
+            InvalidRequestError, RequestConflictError, PriorityNotAllowedError
             InvalidSpecError: with every mistake that was found; nothing is stored.
         """
         check_request_id(request_id)
@@ -160,12 +161,13 @@ class RunManager:
             request_id=request_id,
             labels=labels,
             priority=priority,
-            owner=owner,
+            owner=caller.user,
         )
-        # Before the data is looked at, which may have changed since the first time.
+        # Before what may have changed since the first time: the data, and what is allowed.
         known = await self._read(self._store.requested, run)
         if known is not None:
             return known.run
+        self._check_priority(caller, priority)
         await self._check(spec)
         events = [_state(run_pb2.RUN_STATE_QUEUED)]
         if spec.workers.count > self._cores:
@@ -197,6 +199,12 @@ class RunManager:
             shards=found.shards,
             workers=found.workers,
         )
+
+    def _check_priority(self, caller: Caller, priority: int) -> None:
+        """A high priority stops the runs of others. Raises PriorityNotAllowedError."""
+        highest = self._queue.limits.priority
+        if caller.role is not Role.ADMIN and priority > highest:
+            raise PriorityNotAllowedError(caller, highest, priority)
 
     async def _check(self, spec: RunSpec) -> None:
         """All that depends on this service. Raises InvalidSpecError."""
