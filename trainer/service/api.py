@@ -229,6 +229,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     ) -> AsyncIterator[service_pb2.StreamLogsResponse]:
         try:
             check_sources(request.sources)
+            heartbeat = check_heartbeat(request.heartbeat_seconds)
             await self._manager.get(request.id)
             stream = self._manager.logs.stream(
                 request.id,
@@ -236,6 +237,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
                 request.follow,
                 set(request.sources),
                 lambda: self._manager.get(request.id),
+                heartbeat,
             )
             async with aclosing(stream):
                 async for response in stream:
