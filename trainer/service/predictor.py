@@ -33,6 +33,8 @@ MOST_BYTES = 3 * 2**20
 
 MOST_WAITING = 32
 CACHED_BYTES = 256 * 2**20
+MOST_CACHED = 64
+"""Of small networks, the specifications and not the weights would fill the memory."""
 
 
 class PredictionsBusyError(RuntimeError):
@@ -110,9 +112,13 @@ class Predictor:
         if found is None:
             found = Weights(parse(to_document(run.spec)), run_weights.arrays(place))
         self._cache[key] = found
-        while len(self._cache) > 1 and sum(w.size for w in self._cache.values()) > CACHED_BYTES:
+        while len(self._cache) > 1 and self._too_much():
             self._cache.popitem(last=False)
         return found
+
+    def _too_much(self) -> bool:
+        kept = self._cache.values()
+        return len(kept) > MOST_CACHED or sum(weights.size for weights in kept) > CACHED_BYTES
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
