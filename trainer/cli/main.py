@@ -134,6 +134,9 @@ def serve(
     max_cpus_per_user: Annotated[
         int | None, typer.Option(min=1, help="CPUs that one user's runs may hold.")
     ] = None,
+    max_waiting_per_user: Annotated[
+        int, typer.Option(min=1, help="Runs that one user may have queued or paused.")
+    ] = UserLimits.waiting,
     max_priority: Annotated[
         int,
         typer.Option(
@@ -194,7 +197,9 @@ def serve(
         metrics_address,
         store=without_secret(context, store),
         limits=Limits(max_calls, max_streams),
-        user_limits=UserLimits(max_runs_per_user, max_cpus_per_user, max_priority),
+        user_limits=UserLimits(
+            max_runs_per_user, max_cpus_per_user, max_waiting_per_user, max_priority
+        ),
         preemption=preemption,
         runner_address=runner_address,
         tls=_tls_files(tls_cert, tls_key, tls_client_ca),

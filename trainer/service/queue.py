@@ -46,11 +46,13 @@ class UserLimits:
     """What one user may have at once; None is no limit.
 
     Attributes:
+        waiting: runs that are queued or paused, which the service keeps in memory.
         priority: the highest that users may ask for; admins may ask for any.
     """
 
     runs: int | None = None
     cpus: int | None = None
+    waiting: int = 10_000
     priority: int = 0
 
 

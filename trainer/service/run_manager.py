@@ -28,6 +28,7 @@ from trainer.service.requests import check_labels, check_reports, check_request_
 from trainer.service.run_errors import (
     NotPausedError,
     NotTheRunnerError,
+    QueueFullError,
     RunElsewhereError,
     RunEndedError,
     RunFilesError,
@@ -146,7 +147,7 @@ class RunManager:
         """Check, store and queue a run; one that was submitted with the request id is given back.
 
         Raises:
-            InvalidRequestError, RequestConflictError, PriorityNotAllowedError
+            InvalidRequestError, RequestConflictError, PriorityNotAllowedError, QueueFullError
             InvalidSpecError: with every mistake that was found; nothing is stored.
         """
         check_request_id(request_id)
@@ -168,6 +169,7 @@ class RunManager:
         if known is not None:
             return known.run
         self._check_priority(caller, priority)
+        self._check_room(caller.user)
         await self._check(spec)
         events = [_state(run_pb2.RUN_STATE_QUEUED)]
         if spec.workers.count > self._cores:
@@ -205,6 +207,12 @@ class RunManager:
         highest = self._queue.limits.priority
         if caller.role is not Role.ADMIN and priority > highest:
             raise PriorityNotAllowedError(caller, highest, priority)
+
+    def _check_room(self, owner: str) -> None:
+        """What waits takes memory. Raises QueueFullError."""
+        most = self._queue.limits.waiting
+        if self._queue.waiting_of(owner) >= most:
+            raise QueueFullError(owner, most)
 
     async def _check(self, spec: RunSpec) -> None:
         """All that depends on this service. Raises InvalidSpecError."""
