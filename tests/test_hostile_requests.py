@@ -16,6 +16,7 @@ import grpc
 import pytest
 from conftest import RunningService, eventually
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -229,6 +230,37 @@ def test_reports_that_could_not_be_stored_or_shown_are_refused(
         code, message, _ = refusal(service.channel, REPORT, report(launch, launch.token, bad))
         assert code == grpc.StatusCode.INVALID_ARGUMENT
         assert message.startswith("reports must have ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        run_pb2.LogLine(sequence=1, time=Timestamp(seconds=-(2**63))),
+        run_pb2.LogLine(sequence=1, time=Timestamp(nanos=2**31 - 1)),
+        run_pb2.LogLine(sequence=1, level=99),  # type: ignore[arg-type]
+    ],
+    ids=["seconds", "nanos", "level"],
+)
+def test_a_log_line_that_could_not_be_stored_is_refused_and_costs_no_other(
+    service: RunningService, document: dict[str, Any], line: run_pb2.LogLine
+) -> None:
+    run = service.client.submit(document)
+    launch = service.launcher.next_launch()
+    good = run_pb2.LogLine(sequence=1, message="good")
+    for bad in ([line], [good, line]):
+        code, message, reason = refusal(service.channel, REPORT, logged(launch, *bad))
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert message.startswith("log must have lines that can be stored: ")
+    service.channel.unary_unary(REPORT)(logged(launch, good), timeout=20)
+    told = [line.message for each in service.client.logs(run.id) for line in each.lines]
+    assert told == ["launching", "good"]
+
+
+def logged(launch: Launch, *lines: run_pb2.LogLine) -> bytes:
+    request = runner_pb2.ReportRequest(
+        id=launch.run_id, attempt=launch.attempt, token=launch.token, log=lines
+    )
+    return request.SerializeToString()
 
 
 # --- files that never end ----------------------------------------------------------------------

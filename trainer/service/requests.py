@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from trainer.log_json import document
 from trainer.server.step_times import BOUNDS
 from trainer.v1 import run_pb2, runner_pb2
 
@@ -96,6 +97,17 @@ def check_sources(sources: Collection[str]) -> None:
     """Raises InvalidRequestError."""
     if len(sources) > MOST_SOURCES:
         raise InvalidRequestError("sources", f"must be at most {MOST_SOURCES}, got {len(sources)}")
+
+
+def check_log(lines: Sequence[run_pb2.LogLine]) -> None:
+    """Raises InvalidRequestError."""
+    for line in lines:
+        try:
+            document(line)
+        except ValueError as error:
+            raise InvalidRequestError(
+                "log", f"must have lines that can be stored: {error}"
+            ) from None
 
 
 def check_reports(reports: Sequence[runner_pb2.RunReport]) -> None:

@@ -24,7 +24,13 @@ from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.local_ray import RayError
 from trainer.service.points import Points
 from trainer.service.queue import NO_LIMITS, UserLimits
-from trainer.service.requests import check_labels, check_reports, check_request_id, check_spec_size
+from trainer.service.requests import (
+    check_labels,
+    check_log,
+    check_reports,
+    check_request_id,
+    check_spec_size,
+)
 from trainer.service.run_errors import (
     NotPausedError,
     NotTheRunnerError,
@@ -418,6 +424,7 @@ class RunManager:
         """
         stored = await self._runner_of(run_id, attempt, token)
         check_reports(reports)
+        check_log(log)
         self._heard[run_id] = time.monotonic()
         # Before the events, so that whoever sees the run's end finds its last lines.
         await self.logs.add(run_id, log)
