@@ -64,7 +64,7 @@ def refused(confinement: Confinement, document: dict[str, Any]) -> Fields:
         if location is not None:
             spec["snapshots"] = {"location": str(location)}
         try:
-            confinement.check(parse(spec))
+            confinement.confined(parse(spec))
         except InvalidSpecError as error:
             return [violation.field for violation in error.violations]
         return []
@@ -147,7 +147,7 @@ def test_a_root_may_itself_be_reached_by_a_link(
     (tmp_path / "link").symlink_to(data)
     confinement = Confinement.of([tmp_path / "link"], [], [], tmp_path / "state")
     for path in (tmp_path / "link" / "a.npz", data / "a.npz"):
-        confinement.check(parse(document | {"data": {"type": "npz", "path": str(path)}}))
+        confinement.confined(parse(document | {"data": {"type": "npz", "path": str(path)}}))
 
 
 def test_addresses_below_an_allowed_one_are_allowed(refused: Fields) -> None:

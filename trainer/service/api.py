@@ -98,7 +98,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
 
     def __init__(self, manager: RunManager) -> None:
         self._manager = manager
-        self._predictor = Predictor()
+        self._predictor = Predictor(manager.roots)
         self._downloads = asyncio.Semaphore(DOWNLOADS)
 
     async def SubmitRun(  # noqa: N802
@@ -255,7 +255,9 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
             run = await self._manager.get(request.id)
             async with self._downloads:
                 folder = self._manager.directory(run.id)
-                place = await asyncio.to_thread(run_weights.find, run, folder, step)
+                place = await asyncio.to_thread(
+                    run_weights.find, run, folder, step, self._manager.roots.snapshots
+                )
                 with closing(run_weights.download(place)) as responses:
                     while (response := await asyncio.to_thread(next, responses, None)) is not None:
                         yield response
@@ -296,6 +298,7 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
             directory=str(self._manager.directory(run.id)),
             worker_cpus=queue.worker_cpus(self._cores),
             workers=run.workers,
+            roots=self._manager.roots.message(),
         )
 
     async def Report(  # noqa: N802

@@ -50,6 +50,7 @@ from trainer.service.store_threads import StoreThreads
 from trainer.service.tls import Tls
 from trainer.service.watching import EVENTS_AT_ONCE, LOOK_UP_SECONDS, Heartbeat, Watching
 from trainer.spec.parse import check_against_data, describe_data, parse
+from trainer.spec.roots import SpecRoots
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError, Violation
 from trainer.spec.wire import to_document, to_message
@@ -107,6 +108,7 @@ class RunManager:
         self._read = self._threads.read
         self.watching = Watching(store, self._threads, self._queue)
         self._confinement = confinement
+        self.roots = SpecRoots() if confinement is None else confinement.roots
         self._wake = asyncio.Event()
         # When each active run's runner last called, when each cancellation was asked for, and
         # which runs are to pause.
@@ -196,8 +198,7 @@ class RunManager:
             InvalidSpecError: ``submit`` would raise the same.
         """
         check_spec_size(message)
-        spec = parse(to_document(message))
-        await self._check(spec)
+        spec = await self._check(parse(to_document(message)))
         found = await asyncio.to_thread(describe, spec)
         return service_pb2.Plan(
             parameters=found.parameters,
@@ -220,12 +221,13 @@ class RunManager:
         if self._queue.waiting_of(owner) >= most:
             raise QueueFullError(owner, most)
 
-    async def _check(self, spec: RunSpec) -> None:
-        """All that depends on this service. Raises InvalidSpecError."""
+    async def _check(self, spec: RunSpec) -> RunSpec:
+        """All that depends on this service; the confined specification. Raises InvalidSpecError."""
         # First: nothing outside is looked at, not even for an error message.
-        await asyncio.to_thread(self._confine, spec)
+        spec = await asyncio.to_thread(self._confined, spec)
         await asyncio.to_thread(check_against_data, spec, queue.workers_limit(self._cores))
         self._check_limits(spec.workers.count)
+        return spec
 
     def _check_limits(self, workers: int) -> None:
         """Refuse a run that would never start. Raises InvalidSpecError."""
@@ -241,10 +243,9 @@ class RunManager:
                 ]
             )
 
-    def _confine(self, spec: RunSpec) -> None:
+    def _confined(self, spec: RunSpec) -> RunSpec:
         """Raises InvalidSpecError."""
-        if self._confinement is not None:
-            self._confinement.check(spec)
+        return spec if self._confinement is None else self._confinement.confined(spec)
 
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
@@ -322,8 +323,7 @@ class RunManager:
             InvalidSpecError: its data lies, by now, where it may not.
         """
         run = await self._changeable(run_id)
-        spec = parse(to_document(run.spec))
-        await asyncio.to_thread(self._confine, spec)
+        spec = await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
         data = await asyncio.to_thread(describe_data, spec)
         most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
         if not 1 <= workers <= most:
@@ -516,8 +516,9 @@ class RunManager:
         await self._announce(launched, [event])
         launch = self._launch_of(launched.run, token)
         try:
-            # Again: a link may lead elsewhere by now, and roots may be others since a restart.
-            await asyncio.to_thread(self._confine, parse(to_document(launched.run.spec)))
+            # Again: a link may lead elsewhere by now, and roots may be others since a restart. The
+            # run's processes look again at each file that they open.
+            await asyncio.to_thread(self._confined, parse(to_document(launched.run.spec)))
             await self._launcher.start()
             if run_id in self._cancelling:
                 await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
