@@ -362,6 +362,16 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
         "snapshots.location: must be an absolute path or an address such as s3://bucket/folder, "
         "got 'here'",
     ),
+    (
+        {"snapshots": {"location": "simplecache::s3://bucket/folder"}},
+        "snapshots.location: must be one address and not a chain of several (::), got "
+        "'simplecache::s3://bucket/folder'",
+    ),
+    (
+        {"model__start_from": "zip://x::file:///etc/a.zip"},
+        "model.start_from: must be one address and not a chain of several (::), got "
+        "'zip://x::file:///etc/a.zip'",
+    ),
     # Faults.
     ({"faults": FAULT}, f"faults: must be a list, got {FAULT!r}"),
     ({"faults": [FAULT] * 101}, "faults: must have at most 100 elements"),

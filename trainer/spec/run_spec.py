@@ -64,6 +64,10 @@ def _check_location(location: str) -> str:
     if not location.startswith("/") and "://" not in location:
         problem = "must be an absolute path or an address such as s3://bucket/folder"
         raise PydanticCustomError("location", f"{problem}, got {location[:80]!r}")
+    if "://" in location and "::" in location:
+        # fsspec would read through the first to the second, or keep copies.
+        problem = "must be one address and not a chain of several (::)"
+        raise PydanticCustomError("location", f"{problem}, got {location[:80]!r}")
     if "\0" in location:
         raise PydanticCustomError("location", "must not have a NUL character")
     return location
