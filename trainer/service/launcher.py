@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class Launch:
 
     run_id: str
     attempt: int
-    token: str
+    token: str = field(repr=False)
     service: str
     certificate: str = ""
     certificate_name: str = ""

@@ -526,13 +526,15 @@ class RunManager:
             await self._launcher.launch(launch)
             self._heard[run_id] = time.monotonic()
         except (RayError, InvalidSpecError, RuntimeError, OSError) as error:
-            await self._set_state(
-                run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}"
-            )
+            await self._fail_launch(launch, str(error))
         except Exception as error:  # whatever is wrong with one run, the queue goes on
             _LOG.exception("run %s could not be launched", run_id)
-            reason = f"it could not be launched: {type(error).__name__}: {error}"
-            await self._set_state(run_id, run_pb2.RUN_STATE_FAILED, reason)
+            await self._fail_launch(launch, f"{type(error).__name__}: {error}")
+
+    async def _fail_launch(self, launch: Launch, why: str) -> None:
+        # Ray may repeat what it was given, and clients and logs are told of this.
+        reason = f"it could not be launched: {why.replace(launch.token, '[token]')}"
+        await self._set_state(launch.run_id, run_pb2.RUN_STATE_FAILED, reason)
 
     def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
         launch = Launch(run.id, run.attempt, token, self.service_address)
