@@ -221,8 +221,10 @@ def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> T
 
 
 async def _serve(settings: Settings) -> None:
+    from trainer.service.memory import give_back_memory
     from trainer.service.service import Service
 
+    give_back_memory()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
