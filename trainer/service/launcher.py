@@ -29,7 +29,7 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class Launch:
-    """What the runner of one attempt finds in its environment.
+    """What the runner of one attempt is handed with its job.
 
     Attributes:
         certificate: the service's, PEM, which the runner trusts alone; empty without TLS.
@@ -95,7 +95,10 @@ class Launcher:
             self._client.submit_job,
             entrypoint=ENTRYPOINT,
             submission_id=launch.job,
-            runtime_env={"env_vars": ONE_THREAD | launch.environment()},
+            runtime_env={"env_vars": ONE_THREAD},
+            # For the driver alone. What is in a runtime environment, Ray has on the command lines
+            # of its processes and in its logs.
+            metadata=launch.environment(),
             entrypoint_num_cpus=0,
         )
 
