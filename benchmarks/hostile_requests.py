@@ -2,7 +2,8 @@
 
 Every method gets malformed, oversized and deeply nested messages, over gRPC, many at once; Ray is
 not started. Prints the answers by code, the memory of the process (service and callers together)
-and the time, and fails if an answer is none that a caller's mistake should get.
+and the time. Fails if an answer is none that a caller's mistake should get, or if memory still
+grows in the last quarter of the requests.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
+from statistics import median
 from unittest import mock
 
 import grpc
@@ -29,12 +31,23 @@ from grpc_status import rpc_status
 from benchmarks.hostile_messages import METHODS, STREAMED, UPLOADED, hostile, many_layers, nested
 from benchmarks.played_launcher import PlayedLauncher
 from trainer.service.embedded import EmbeddedService
+from trainer.service.memory import give_back_memory
+from trainer.service.queue import UserLimits
 from trainer.service.settings import Limits
 
 AT_ONCE = 8
 CALL_SECONDS = 20.0
 LARGE_EVERY = 500
 PAGE_BYTES = resource.getpagesize()
+
+QUARTERS, LOOKS = 4, 25
+"""Memory is looked at so often in each quarter of the requests; the median tells of the quarter."""
+
+WAITING = 50
+"""Runs that may wait, few enough that the queue is full in the first quarter."""
+
+GROWTH_BYTES = 2**20
+"""From the third quarter to the last; more is a leak."""
 
 ANSWERS = frozenset(
     {
@@ -46,6 +59,7 @@ ANSWERS = frozenset(
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.PERMISSION_DENIED,
         grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
 """What a caller's mistake may be answered with, unless the message is too large for gRPC itself."""
@@ -170,18 +184,23 @@ def main() -> None:
     options = parser.parse_args()
     jobs, errors = PlayedLauncher(), _Errors()
     logging.getLogger().addHandler(errors)
+    give_back_memory()  # as `sumgrad serve` does
     with (
         mock.patch("trainer.service.service.Launcher", return_value=jobs),
         tempfile.TemporaryDirectory(prefix="sumgrad-hostile-") as folder,
-        EmbeddedService(Path(folder)) as service,
+        EmbeddedService(Path(folder), UserLimits(waiting=WAITING)) as service,
         grpc.insecure_channel(service.address) as channel,
     ):
         source = requests(Random(options.seed), jobs)
-        codes, rows, start = Counter[str](), [], time.monotonic()
-        for _ in range(10):
-            codes += bombard(channel, itertools.islice(source, options.count // 10))
-            rows.append(f"{resident_bytes() / 2**20:.0f}")
-            print(f"{codes.total()} sent, {rows[-1]} MiB", file=sys.stderr, flush=True)
+        codes, memory, start = Counter[str](), list[float](), time.monotonic()
+        for _ in range(QUARTERS):
+            looks = []
+            for _ in range(LOOKS):
+                count = options.count // (QUARTERS * LOOKS)
+                codes += bombard(channel, itertools.islice(source, count))
+                looks.append(resident_bytes())
+            memory.append(median(looks))
+            print(f"{codes.total()} sent, {_mib(memory[-1])} MiB", file=sys.stderr, flush=True)
         seconds = time.monotonic() - start
         with urllib.request.urlopen(f"http://{service.metrics_address}/metrics") as scrape:
             assert scrape.status == 200
@@ -189,8 +208,14 @@ def main() -> None:
     print("| answer | requests |\n|---|---|")
     for code, number in codes.most_common():
         print(f"| {code} | {number} |")
-    print(f"\nMemory after each tenth: {', '.join(rows)} MiB. Errors logged: {errors.count}.")
-    sys.exit(1 if errors.count else 0)
+    growth = memory[-1] - memory[-2]
+    print(f"\nMemory in each quarter: {', '.join(map(_mib, memory))} MiB.")
+    print(f"From the third to the last: {_mib(growth)} MiB. Errors logged: {errors.count}.")
+    sys.exit(1 if errors.count or growth > GROWTH_BYTES else 0)
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.1f}"
 
 
 if __name__ == "__main__":

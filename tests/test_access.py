@@ -37,6 +37,7 @@ from trainer.client import (
     NotAllowedError,
     NotAuthenticatedError,
     NotFoundError,
+    RequestConflictError,
     UnreachableError,
 )
 from trainer.client.connection import Connection
@@ -45,6 +46,7 @@ from trainer.service import audit, authentication
 from trainer.service.caller import Caller, Role
 from trainer.service.database import Database
 from trainer.service.methods import METHODS
+from trainer.service.queue import UserLimits
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError, TlsFiles
 from trainer.service.token_store import TokenStore
@@ -318,11 +320,55 @@ def test_a_viewer_is_told_who_it_is_and_what_to_ask_for(
         as_("ann", Role.VIEWER).submit(document)
 
 
+@pytest.mark.parametrize("highest", [0, 5, -1])
+def test_a_submitter_may_lower_a_priority_and_not_raise_it_above_the_operators(
+    start_service: StartService, users: Users, document: dict[str, Any], highest: int
+) -> None:
+    limits = {} if highest == 0 else {"user_limits": UserLimits(priority=highest)}
+    service = start_service(auth=True, **limits)
+    with (
+        Client(service.address, token=users.token("ann", Role.SUBMITTER)) as ann,
+        Client(service.address, token=users.token("root", Role.ADMIN)) as root,
+    ):
+        for priority in (highest, highest - 1, -(2**31)):
+            assert ann.submit(document, priority=priority).info.priority == priority
+        known = {run.id for run in ann.list()}
+        for priority in (highest + 1, 2**31 - 1):
+            with pytest.raises(
+                NotAllowedError, match=f"at most {highest} for ann, .* submitter here, got"
+            ) as caught:
+                ann.submit(document, priority=priority)
+            assert caught.value.reason == "PRIORITY_NOT_ALLOWED"
+            assert caught.value.metadata == {"field": "priority"}
+            assert root.submit(document, priority=priority).info.priority == priority
+        assert {run.id for run in ann.list()} == known
+
+
+def test_a_run_keeps_the_priority_of_its_submission(
+    start_service: StartService, users: Users, document: dict[str, Any]
+) -> None:
+    first = start_service(auth=True, user_limits=UserLimits(priority=5))
+    token = users.token("ann", Role.SUBMITTER)
+    with Client(first.address, token=token) as ann:
+        ann.submit(document, priority=5)  # has all CPUs, so the next one waits
+        launched = first.launcher.next_launch()
+        run = ann.submit(document, request_id="one", priority=5)
+    first.stop()
+    second = start_service(auth=True, jobs=[launched.job])
+    with Client(second.address, token=token) as ann:
+        # Asked for again, as after an answer that got lost.
+        assert ann.submit(document, request_id="one", priority=5).id == run.id
+        with pytest.raises(RequestConflictError):
+            ann.submit(document, request_id="one", priority=6)
+        ann.pause(run.id)
+        assert ann.resume(run.id).priority == 5
+
+
 def test_without_authentication_everybody_is_the_admin_without_a_name(
     service: RunningService, document: dict[str, Any]
 ) -> None:
-    run = service.client.submit(document)
-    assert run.info.owner == ""
+    run = service.client.submit(document, priority=2**31 - 1)
+    assert (run.info.owner, run.info.priority) == ("", 2**31 - 1)
     assert [found.id for found in service.client.list()] == [run.id]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import pytest
-from conftest import RunningService, StartService, eventually
+from conftest import SECONDS, RunningService, StartService, eventually
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -29,6 +31,8 @@ from trainer.client import (
     UnreachableError,
     WaitTimeoutError,
     WorkersError,
+    connection,
+    log_stream,
     retry,
 )
 from trainer.client.cursor import Cursor
@@ -167,6 +171,78 @@ def test_a_cursor_hides_heartbeats_and_what_came_before() -> None:
     shown = [snapshot(7), heartbeat, event(8), event(8), event(7), event(9)]
     assert [cursor.takes(response) for response in shown] == [True, False, True, False, False, True]
     assert cursor.request().after_sequence == 9
+
+
+class FallsSilent(service_pb2_grpc.TrainerServiceServicer):
+    """A service that is cut off in the middle of each stream from the beginning.
+
+    Attributes:
+        asked: the cursor of each stream.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.over = threading.Event()
+
+    def WatchRun(self, request: Any, _context: Any) -> Iterator[Any]:  # noqa: N802
+        self.asked.append(request.after_sequence)
+        if request.after_sequence == 0:
+            yield service_pb2.WatchRunResponse(snapshot=service_pb2.Snapshot(sequence=1))
+            yield service_pb2.WatchRunResponse(heartbeat=service_pb2.Heartbeat(sequence=1))
+            self.over.wait(SECONDS)
+        else:
+            end = run_pb2.StateChange(state=SUCCEEDED)
+            yield service_pb2.WatchRunResponse(event=run_pb2.Event(sequence=2, state_change=end))
+
+    def StreamLogs(self, request: Any, _context: Any) -> Iterator[Any]:  # noqa: N802
+        self.asked.append(request.after)
+        if request.after == 0:
+            line = run_pb2.LogLine(sequence=1)
+            yield service_pb2.StreamLogsResponse(lines=[line], sequence=1)
+            yield service_pb2.StreamLogsResponse(sequence=1)
+            self.over.wait(SECONDS)
+        else:
+            line = run_pb2.LogLine(sequence=2)
+            yield service_pb2.StreamLogsResponse(lines=[line], sequence=2)
+
+
+@pytest.fixture
+def falls_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FallsSilent, str]]:
+    """And its address."""
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "STREAM_WAITS", (0.0,) * 9)
+    monkeypatch.setattr(log_stream, "RECONNECT_SECONDS", 0.0)
+    played, server = FallsSilent(), grpc.server(ThreadPoolExecutor(8))
+    service_pb2_grpc.add_TrainerServiceServicer_to_server(played, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield played, f"127.0.0.1:{port}"
+    played.over.set()
+    server.stop(0).wait(SECONDS)
+
+
+STREAMS: dict[str, Callable[[Any], Any]] = {
+    "watch": lambda client: client.watch("r-1"),
+    "logs": lambda client: client.logs("r-1", follow=True),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_on_which_nothing_comes_is_begun_again_where_it_was(
+    falls_silent: tuple[FallsSilent, str], kind: str
+) -> None:
+    played, address = falls_silent
+
+    async def read() -> list[Any]:
+        async with AsyncClient(address) as client:
+            return [response async for response in STREAMS[kind](client)]
+
+    with Client(address) as client:
+        found = list(STREAMS[kind](client))
+    assert len(found) == 2  # and no heartbeat
+    assert played.asked == [0, 1]
+    assert asyncio.run(read()) == found
+    assert played.asked == [0, 1, 0, 1]
 
 
 def test_a_stream_that_never_began_is_not_begun_again() -> None:

@@ -8,6 +8,7 @@ import queue
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -562,6 +563,23 @@ def test_a_signal_to_run_with_its_own_service_cancels_and_leaves_nothing(
     assert command.out.seen == []
     eventually(lambda: nothing_is_left(temporary), SECONDS)
     assert states(temporary) == [run_pb2.RUN_STATE_CANCELLED]
+
+
+def test_a_runners_token_is_on_no_command_line_and_in_no_file_of_ray(temporary: Path) -> None:
+    with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
+        command.err.wait_for(PROGRESS)
+        store = Store(temporary / "state" / "runs.db")
+        [run] = store.page(None, 10)
+        store.close()
+        [folder] = temporary.glob("sumgrad-ray-*")
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        assert any(path.name == "runtime_env_agent.log" for path in files)
+        assert run.token
+        assert not [path for path in files if run.token.encode() in path.read_bytes()]
+        assert not [line for line in processes(temporary).values() if run.token in line]
+        command.signal(signal.SIGTERM)
+        command.end()
 
 
 def test_a_run_that_is_killed_with_its_own_service_leaves_no_process(temporary: Path) -> None:

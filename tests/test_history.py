@@ -80,6 +80,12 @@ def test_warnings_add_up() -> None:
     assert list(run.warnings) == ["a", "b"]
 
 
+def test_a_run_shows_its_newest_hundred_warnings() -> None:
+    texts = [str(number) for number in range(250)]
+    run = after(*(run_pb2.Event(warning=run_pb2.Warning(message=text)) for text in texts))
+    assert list(run.warnings) == texts[150:]
+
+
 def test_an_epoch_and_an_event_of_no_kind_change_nothing() -> None:
     assert after(run_pb2.Event(epoch=run_pb2.Epoch(epoch=1)), run_pb2.Event()) == run_pb2.Run(
         id="r-1"

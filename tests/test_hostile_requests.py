@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import resource
 import socket
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import RunningService, eventually
+from conftest import RunningService, StartService, eventually
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
@@ -110,6 +112,50 @@ def test_every_method_answers_hostile_requests_as_the_callers_mistake(
     assert codes.total() == 500
     assert codes.keys() <= {code.name for code in ANSWERS} | {"RESOURCE_EXHAUSTED"}
     assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND"} <= codes.keys()
+
+
+def test_what_the_service_keeps_by_name_does_not_grow_with_the_names_that_callers_choose(
+    start_service: StartService, document: dict[str, Any]
+) -> None:
+    service = start_service(metrics_address="127.0.0.1:0")
+    service.client.submit(document)
+    # Taken by the launcher, so half of the requests are about it.
+    jobs = _Launched(service.launcher.next_launch())
+
+    def call(number: int) -> None:
+        bombard(service.channel, itertools.islice(requests(Random(number), jobs), 50))
+        for name in (f"/trainer.v1.TrainerService/M{number}", f"/x{number}/GetRun"):
+            with pytest.raises(grpc.RpcError) as caught:
+                service.channel.unary_unary(name)(b"", timeout=20)
+            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        for run_id in (f"r-{number}", f"r-{number}" * 1000):
+            refusal(service.channel, GET, service_pb2.GetRunRequest(id=run_id).SerializeToString())
+
+    for number in range(10):
+        call(number)
+    assert service.metrics_url is not None
+    with urllib.request.urlopen(service.metrics_url, timeout=20) as response:
+        scrape = response.read().decode()
+    counted = set(re.findall(r'sumgrad_grpc_requests_total{.*method="(.*?)".*}', scrape))
+    assert "unknown" in counted
+    assert counted <= METHODS.keys() | {"unknown"}
+    manager = service.manager
+    runs = {run.id for run in service.client.list()}
+    for known in (
+        manager._heard,
+        manager._cancelling,
+        manager._pausing,
+        manager._queue._entries,
+        manager._queue._paused,
+        manager.logs._files,
+        manager.logs._lost,
+        manager._metrics._states,
+        manager._metrics._queued,
+        manager._metrics._runs,
+        manager._metrics._step_times,
+    ):
+        assert set(known) <= runs
+    assert not manager.watching._feeds
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -252,6 +298,37 @@ def test_reports_that_could_not_be_stored_or_shown_are_refused(
         code, message, _ = refusal(service.channel, REPORT, report(launch, launch.token, bad))
         assert code == grpc.StatusCode.INVALID_ARGUMENT
         assert message.startswith("reports must have ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        run_pb2.LogLine(sequence=1, time=Timestamp(seconds=-(2**63))),
+        run_pb2.LogLine(sequence=1, time=Timestamp(nanos=2**31 - 1)),
+        run_pb2.LogLine(sequence=1, level=99),  # type: ignore[arg-type]
+    ],
+    ids=["seconds", "nanos", "level"],
+)
+def test_a_log_line_that_could_not_be_stored_is_refused_and_costs_no_other(
+    service: RunningService, document: dict[str, Any], line: run_pb2.LogLine
+) -> None:
+    run = service.client.submit(document)
+    launch = service.launcher.next_launch()
+    good = run_pb2.LogLine(sequence=1, message="good")
+    for bad in ([line], [good, line]):
+        code, message, reason = refusal(service.channel, REPORT, logged(launch, *bad))
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert message.startswith("log must have lines that can be stored: ")
+    service.channel.unary_unary(REPORT)(logged(launch, good), timeout=20)
+    told = [line.message for each in service.client.logs(run.id) for line in each.lines]
+    assert told == ["launching", "good"]
+
+
+def logged(launch: Launch, *lines: run_pb2.LogLine) -> bytes:
+    request = runner_pb2.ReportRequest(
+        id=launch.run_id, attempt=launch.attempt, token=launch.token, log=lines
+    )
+    return request.SerializeToString()
 
 
 # --- files that never end ----------------------------------------------------------------------

@@ -375,7 +375,7 @@ def test_a_log_is_read_on_after_a_restart_of_the_service_without_a_gap(
     def stream(request: service_pb2.StreamLogsRequest) -> Iterator[Any]:
         requests.append(service_pb2.StreamLogsRequest.FromString(request.SerializeToString()))
         client = clients[-1]
-        yield from client._stream(client._stub.StreamLogs, request)
+        yield from client._heard(client._stub.StreamLogs, request)
 
     def restart(_seconds: float) -> None:
         after = start_service()

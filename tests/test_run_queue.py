@@ -10,7 +10,7 @@ from conftest import PlayedRunner, RunningService, StartService, eventually, on_
 from trainer.cli.follow import follow
 from trainer.cli.show import document as shown
 from trainer.cli.show import print_table
-from trainer.client import ClientError
+from trainer.client import ClientError, QueueFullError
 from trainer.service import run_manager
 from trainer.service.queue import UserLimits
 from trainer.service.run_queue import YIELD_SECONDS, RunQueue
@@ -171,6 +171,39 @@ def test_a_run_that_would_never_start_is_refused(
         service.client.scale(run.id, 2)
 
 
+def test_a_user_may_have_so_many_runs_queued_or_paused_and_no_more(
+    start_service: StartService, document: dict[str, Any]
+) -> None:
+    first = start_service(user_limits=UserLimits(waiting=2))
+    _, runner = running(first, document)  # has all CPUs
+    queued, paused = first.client.submit(document, request_id="one"), first.client.submit(document)
+    first.client.pause(paused.id)
+    known = {run.id for run in first.client.list()}
+    with pytest.raises(QueueFullError, match="has 2 runs that are queued or paused") as caught:
+        first.client.submit(document)
+    assert caught.value.reason == "QUEUE_FULL"
+    assert {run.id for run in first.client.list()} == known
+    # What was taken is given back all the same, and what waits may go on waiting.
+    assert first.client.submit(document, request_id="one").id == queued.id
+    first.client.resume(paused.id)
+    first.client.pause(paused.id)
+    launched = set(first.launcher.jobs)
+    first.stop()
+
+    second = start_service(user_limits=UserLimits(waiting=2), jobs=launched)
+    with pytest.raises(QueueFullError):
+        second.client.submit(document)
+    second.client.cancel(queued.id)
+    second.client.submit(document)
+    with pytest.raises(QueueFullError):
+        second.client.submit(document)
+    second.client.cancel(paused.id)
+    second.client.submit(document)
+    PlayedRunner(runner.launch, second.channel).report(finished=RESULT)
+    second.launcher.next_launch()
+    second.client.submit(document)
+
+
 # --- what clients hear --------------------------------------------------------------------------
 
 
@@ -228,6 +261,27 @@ def test_a_run_that_does_not_wait_has_no_place(
     assert not service.client.get(run.id).HasField("queue")
     runner.report(finished=RESULT)
     assert not service.client.wait(run.id).HasField("queue")
+
+
+def test_the_queue_keeps_nothing_of_a_specification_and_nothing_of_a_run_that_has_ended() -> None:
+    runs = RunQueue(lambda: 1)
+    for number, state in enumerate((QUEUED, RUNNING, PAUSED), 1):
+        runs.update(with_large_spec(number, state))
+    assert [runs.waiting_of(owner) for owner in ("", "bob")] == [2, 0]
+    kept = [entry.stored.run.ByteSize() for entry in runs._entries.values()]
+    assert len(kept) == 2
+    assert max(kept) < 100
+    for number in (1, 2, 3):
+        runs.update(with_large_spec(number, SUCCEEDED))
+    assert runs.waiting_of("") == 0
+    assert not runs._entries
+    assert not runs.decide().places
+
+
+def with_large_spec(number: int, state: run_pb2.RunState) -> StoredRun:
+    run = run_pb2.Run(id=f"r{number}", state=state, workers=1, labels={"a": "x" * 200})
+    run.spec.name = "x" * 100_000
+    return StoredRun(number, run, "s", 0, 0, "")
 
 
 def test_a_queue_that_missed_a_change_reads_its_runs_again(

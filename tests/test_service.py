@@ -459,6 +459,28 @@ def test_a_run_that_cannot_be_launched_fails_and_says_why(
     assert service.launcher.next_launch().run_id == following.id
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError])
+def test_a_launch_that_fails_tells_nobody_the_runners_token(
+    service: RunningService,
+    document: dict[str, Any],
+    kind: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[Launch] = []
+
+    async def launch(asked: Launch) -> None:
+        given.append(asked)
+        raise kind(f"cannot start {asked} in {asked.environment()}")
+
+    monkeypatch.setattr(service.launcher, "launch", launch)
+    run = service.client.submit(document)
+    ended = service.client.wait(run.id)
+    assert "cannot start Launch(run_id=" in ended.message
+    assert "'SUMGRAD_RUN_TOKEN': '[token]'" in ended.message
+    told = [ended, *service.client.events(run.id), *service.client.logs(run.id)]
+    assert not any(given[0].token in str(each) for each in told)
+
+
 def test_an_error_that_nobody_foresaw_does_not_stop_the_queue(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -326,6 +327,23 @@ def ids(found: list[StoredRun]) -> list[str]:
     return [each.run.id for each in found]
 
 
+def test_lists_by_any_number_of_labels_leave_nothing_in_memory(listed: Store) -> None:
+    def look(labels: int) -> None:
+        for name in ("", "a", "a*"):
+            wanted = RunFilter(name=name, labels={str(i): "x" for i in range(labels)})
+            assert listed.page(None, 10, wanted) == []
+
+    look(64)
+    tracemalloc.start()
+    try:
+        for labels in range(1, 64):
+            look(labels)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000  # a statement that is kept for each would be tens of megabytes
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
@@ -341,6 +359,8 @@ def ids(found: list[StoredRun]) -> list[str]:
         (RunFilter(labels={"team": "vision"}), ["r-2", "r-3"]),
         (RunFilter(labels={"kind": "dry", "team": "vision"}), ["r-2"]),
         (RunFilter(labels={"team": "dry"}), []),
+        (RunFilter(labels={"kind": "dry", "team": "k"}), []),
+        (RunFilter(labels={"team": "vision"} | {str(i): "" for i in range(63)}), []),
         (RunFilter(frozenset({QUEUED}), "D*", {"kind": "dry"}), ["r-4"]),
     ],
     ids=str,

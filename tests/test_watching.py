@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,12 @@ def running(service: RunningService, document: dict[str, Any]) -> tuple[RunHandl
 def stream(service: RunningService, run_id: str, **fields: Any) -> Any:
     stub = service_pb2_grpc.TrainerServiceStub(service.channel)
     return stub.WatchRun(service_pb2.WatchRunRequest(id=run_id, **fields), timeout=30)
+
+
+def logs(service: RunningService, run_id: str, **fields: Any) -> Any:
+    stub = service_pb2_grpc.TrainerServiceStub(service.channel)
+    request = service_pb2.StreamLogsRequest(id=run_id, follow=True, **fields)
+    return stub.StreamLogs(request, timeout=30)
 
 
 def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
@@ -99,10 +105,33 @@ def test_a_stream_on_which_nothing_happens_says_that_it_is_there(
     assert (ended.event.sequence, ended.event.state_change.state) == (sequence + 1, SUCCEEDED)
 
 
+def test_a_log_that_is_followed_and_has_no_new_lines_says_that_it_is_there(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = running(service, document)
+    quiet = logs(service, run.id, heartbeat_seconds=0.1)
+    while (sequence := next(quiet).sequence) < 2:  # launching, running
+        pass
+    alive = service_pb2.StreamLogsResponse(sequence=sequence)
+    assert [next(quiet) for _ in range(2)] == [alive, alive]
+    request = runner_pb2.ReportRequest(
+        **runner._who, log=[run_pb2.LogLine(sequence=1, message="last")]
+    )
+    request.reports.add(number=1, finished=run_pb2.Result())
+    runner._stub.Report(request, timeout=30)
+    [last] = [response for response in quiet if response.lines]
+    assert (last.sequence, last.lines[0].message) == (sequence + 1, "last")
+    # One that is not followed has an end instead.
+    assert all(response.lines for response in logs(service, run.id, heartbeat_seconds=0.1))
+
+
 @pytest.mark.parametrize("seconds", [-1, 0.01, 61, float("nan"), float("inf")])
-def test_a_heartbeat_that_cannot_be_is_refused(service: RunningService, seconds: float) -> None:
+@pytest.mark.parametrize("call", [stream, logs])
+def test_a_heartbeat_that_cannot_be_is_refused(
+    service: RunningService, call: Callable[..., Any], seconds: float
+) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        next(stream(service, "r-1", heartbeat_seconds=seconds))
+        next(call(service, "r-1", heartbeat_seconds=seconds))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert dict(error_info(caught.value).metadata) == {"field": "heartbeat_seconds"}
 

@@ -11,19 +11,21 @@ from layers.arrays import Array
 from trainer.server.weights import layout
 from trainer.snapshots.checkpoint import read_checkpoint
 from trainer.snapshots.snapshot import Snapshot, SnapshotError
+from workers.roots import ANYWHERE, Roots
 
 
-def starting_weights(location: str, network: Network) -> Array:
+def starting_weights(location: str, network: Network, roots: Roots = ANYWHERE) -> Array:
     """The network's flat vector with a checkpoint's weights.
 
     Args:
         location: path or address of a weights file, of a snapshot's file, or of a folder of
             snapshots, of which the newest is taken.
+        roots: where a path may lead.
 
     Raises:
         SnapshotError: it cannot be read, or is of another network.
     """
-    found = parameters(location, read_checkpoint(location))
+    found = parameters(location, read_checkpoint(location, roots))
     wanted = layout(network)
     problem = _misfit(found, wanted)
     if problem:

@@ -135,6 +135,17 @@ def serve(
     max_cpus_per_user: Annotated[
         int | None, typer.Option(min=1, help="CPUs that one user's runs may hold.")
     ] = None,
+    max_waiting_per_user: Annotated[
+        int, typer.Option(min=1, help="Runs that one user may have queued or paused.")
+    ] = UserLimits.waiting,
+    max_priority: Annotated[
+        int,
+        typer.Option(
+            min=-(2**31),
+            max=2**31 - 1,
+            help="The highest priority that submitters may ask for; admins may ask for any.",
+        ),
+    ] = UserLimits.priority,
     preemption: Annotated[
         bool,
         typer.Option(help="Whether runs give way, at a snapshot, to those of a higher priority."),
@@ -207,7 +218,9 @@ def serve(
         metrics_address,
         store=without_secret(context, store),
         limits=Limits(max_calls, max_streams),
-        user_limits=UserLimits(max_runs_per_user, max_cpus_per_user),
+        user_limits=UserLimits(
+            max_runs_per_user, max_cpus_per_user, max_waiting_per_user, max_priority
+        ),
         preemption=preemption,
         runner_address=runner_address,
         tls=_tls_files(tls_cert, tls_key, tls_client_ca),
@@ -232,8 +245,10 @@ def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> T
 
 
 async def _serve(settings: Settings) -> None:
+    from trainer.service.memory import give_back_memory
     from trainer.service.service import Service
 
+    give_back_memory()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -27,7 +27,7 @@ from safetensors.numpy import load
 from trainer.client import connection, prediction, requests, retry
 from trainer.client.async_run_handle import AsyncRunHandle
 from trainer.client.cursor import Cursor
-from trainer.client.deadline import Deadline
+from trainer.client.deadline import FOR_EVER, Deadline
 from trainer.client.errors import ClientError, UnreachableError, typed
 from trainer.client.log_stream import LogReading
 from trainer.client.prediction import Prediction
@@ -105,7 +105,7 @@ class AsyncClient:
             request_id: the same one with the same submission gives the same run, whoever sends it
                 and whenever; a new one unless it is given.
             labels: what the run can be found by.
-            priority: stored with the run, within 32 bits.
+            priority: a higher one starts first; within 32 bits, and what the caller may ask for.
 
         Raises:
             InvalidSpecError: with every mistake that was found; nothing is launched.
@@ -216,28 +216,15 @@ class AsyncClient:
         """
         cursor, deadline = Cursor(run_id, after), Deadline(timeout)
         while True:
-            call = self._stub.WatchRun(cursor.request())
             try:
-                while (response := await self._next(call, deadline)) is not None:
-                    if cursor.takes(response):
-                        yield response
+                stream = self._heard(self._stub.WatchRun, cursor.request(), deadline)
+                async with aclosing(stream) as found:
+                    async for response in found:
+                        if cursor.takes(response):
+                            yield response
                 return
             except ClientError as error:
                 await asyncio.sleep(deadline.bounded(cursor.seconds(error)))
-            finally:
-                call.cancel()
-
-    async def _next(self, call: Any, deadline: Deadline) -> Any:
-        """The stream's next message, or None at its end."""
-        try:
-            async with asyncio.timeout(deadline.bounded(connection.SILENCE_SECONDS)):
-                message = await call.read()
-        except grpc.RpcError as error:
-            raise typed(error, self.address) from None
-        except TimeoutError:
-            deadline.check()
-            raise connection.silent(self.address) from None
-        return None if message is grpc.aio.EOF else message
 
     async def events(self, run_id: str) -> AsyncIterator[run_pb2.Event]:
         """What has happened to a run so far, oldest first. Raises NotFoundError."""
@@ -274,10 +261,10 @@ class AsyncClient:
         reading = LogReading(run_id, follow, after, sources)
         while True:
             try:
-                async with aclosing(self._stream(self._stub.StreamLogs, reading.request)) as found:
+                async with aclosing(self._heard(self._stub.StreamLogs, reading.request)) as found:
                     async for response in found:
-                        reading.goes_on(response)
-                        yield response
+                        if reading.takes(response):
+                            yield response
                 return
             except UnreachableError as error:
                 await asyncio.sleep(reading.seconds(error))
@@ -325,6 +312,28 @@ class AsyncClient:
             raise typed(error, self.address) from None
         finally:
             call.cancel()
+
+    async def _heard(
+        self, method: Callable[..., Any], request: Any, deadline: Deadline = FOR_EVER
+    ) -> AsyncGenerator[Any, None]:
+        """The responses of a streaming call that has heartbeats: silence is an error."""
+        call = method(request)
+        try:
+            while (response := await self._next(call, deadline)) is not grpc.aio.EOF:
+                yield response
+        finally:
+            call.cancel()
+
+    async def _next(self, call: Any, deadline: Deadline) -> Any:
+        """The stream's next message, or EOF."""
+        try:
+            async with asyncio.timeout(deadline.bounded(connection.SILENCE_SECONDS)):
+                return await call.read()
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+        except TimeoutError:
+            deadline.check()
+            raise connection.silent(self.address) from None
 
     async def wait(
         self,

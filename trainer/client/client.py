@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from queue import Empty
 from types import TracebackType
@@ -20,7 +21,7 @@ from safetensors.numpy import load
 from trainer.client import connection, requests, retry
 from trainer.client.background import BackgroundStream
 from trainer.client.cursor import Cursor
-from trainer.client.deadline import Deadline
+from trainer.client.deadline import FOR_EVER, Deadline
 from trainer.client.errors import ClientError, UnreachableError, typed
 from trainer.client.log_stream import read_logs
 from trainer.client.prediction import Prediction, predict
@@ -98,7 +99,7 @@ class Client:
             request_id: the same one with the same submission gives the same run, whoever sends it
                 and whenever; a new one unless it is given.
             labels: what the run can be found by.
-            priority: a higher one starts first; within 32 bits.
+            priority: a higher one starts first; within 32 bits, and what the caller may ask for.
 
         Raises:
             InvalidSpecError: with every mistake that was found; nothing is launched.
@@ -207,27 +208,15 @@ class Client:
         """
         cursor, deadline = Cursor(run_id, after), Deadline(timeout)
         while True:
-            stream: BackgroundStream[service_pb2.WatchRunResponse]
-            stream = BackgroundStream(self._stub.WatchRun(cursor.request()))
             try:
-                while (response := self._next(stream, deadline)) is not None:
-                    if cursor.takes(response):
-                        yield response
+                stream = self._heard(self._stub.WatchRun, cursor.request(), deadline)
+                with closing(stream) as found:
+                    for response in found:
+                        if cursor.takes(response):
+                            yield response
                 return
             except ClientError as error:
                 time.sleep(deadline.bounded(cursor.seconds(error)))
-            finally:
-                stream.close()
-
-    def _next(self, stream: BackgroundStream[T], deadline: Deadline) -> T | None:
-        """The stream's next message, or None at its end."""
-        try:
-            return stream.next(deadline.bounded(connection.SILENCE_SECONDS))
-        except grpc.RpcError as error:
-            raise typed(error, self.address) from None
-        except Empty:
-            deadline.check()
-            raise connection.silent(self.address) from None
 
     def events(self, run_id: str) -> Iterator[run_pb2.Event]:
         """What has happened to a run so far, oldest first. Raises NotFoundError."""
@@ -266,7 +255,7 @@ class Client:
             after: lines with a higher sequence number than this.
             sources: of these, such as ``server`` or ``worker-0``; of all if there are none.
         """
-        stream = functools.partial(self._stream, self._stub.StreamLogs)
+        stream = functools.partial(self._heard, self._stub.StreamLogs)
         return read_logs(
             stream,
             run_id,
@@ -331,6 +320,27 @@ class Client:
             raise typed(error, self.address) from None
         finally:
             stream.close()
+
+    def _heard(
+        self, method: Callable[..., Any], request: Any, deadline: Deadline = FOR_EVER
+    ) -> Generator[Any, None, None]:
+        """The responses of a streaming call that has heartbeats: silence is an error."""
+        stream: BackgroundStream[Any] = BackgroundStream(method(request))
+        try:
+            while (response := self._next(stream, deadline)) is not None:
+                yield response
+        finally:
+            stream.close()
+
+    def _next(self, stream: BackgroundStream[T], deadline: Deadline) -> T | None:
+        """The stream's next message, or None at its end."""
+        try:
+            return stream.next(deadline.bounded(connection.SILENCE_SECONDS))
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+        except Empty:
+            deadline.check()
+            raise connection.silent(self.address) from None
 
     def wait(
         self,

@@ -24,3 +24,7 @@ class Deadline:
     def check(self) -> None:
         """Raises WaitTimeoutError if it is over."""
         self.bounded(0)
+
+
+FOR_EVER = Deadline(None)
+"""No bound."""

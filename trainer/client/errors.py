@@ -71,6 +71,10 @@ class NotAllowedError(ClientError):
     """The token's role may not do this."""
 
 
+class QueueFullError(ClientError):
+    """The user has so many runs waiting that no more are taken."""
+
+
 class NoWeightsError(PreconditionError):
     """The run has no weights that the service can read."""
 
@@ -105,6 +109,8 @@ REASONS: dict[str, type[ClientError]] = {
     "REQUEST_CONFLICT": RequestConflictError,
     "NOT_AUTHENTICATED": NotAuthenticatedError,
     "NOT_ALLOWED": NotAllowedError,
+    "PRIORITY_NOT_ALLOWED": NotAllowedError,
+    "QUEUE_FULL": QueueFullError,
     "INVALID_REQUEST": InvalidRequestError,
     "MALFORMED_REQUEST": InvalidRequestError,
     "WORKERS": WorkersError,

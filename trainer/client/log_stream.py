@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 
+from trainer.client.connection import HEARTBEAT_SECONDS
 from trainer.v1 import service_pb2
 
 RECONNECT_SECONDS = 0.5
@@ -25,14 +26,19 @@ class LogReading:
 
     def __init__(self, run_id: str, follow: bool, after: int, sources: Collection[str]) -> None:
         self.request = service_pb2.StreamLogsRequest(
-            id=run_id, follow=follow, after=after, sources=sources
+            id=run_id,
+            follow=follow,
+            after=after,
+            sources=sources,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
         )
         self._failures, self._reached = 0, False
 
-    def goes_on(self, response: service_pb2.StreamLogsResponse) -> None:
-        """Go on by one response."""
+    def takes(self, response: service_pb2.StreamLogsResponse) -> bool:
+        """Go on by one response; False if it is not for the reader's eyes."""
         self.request.after = max(self.request.after, response.sequence)
         self._failures, self._reached = 0, True
+        return bool(response.lines or response.missed)
 
     def seconds(self, error: Exception) -> float:
         """How long to wait before the next connection; raises the error where that is no use."""
@@ -65,8 +71,8 @@ def read_logs(
     while True:
         try:
             for response in stream(reading.request):
-                reading.goes_on(response)
-                yield response
+                if reading.takes(response):
+                    yield response
             return
         except unreachable as error:
             pause(reading.seconds(error))

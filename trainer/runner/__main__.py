@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 
 import ray
 
@@ -16,8 +18,14 @@ from trainer.runner.service_link import ServiceLink
 _LOG = logging.getLogger(__name__)
 
 
+def handed_over(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the service gave with the job: its metadata, as Ray tells a job's driver."""
+    found: dict[str, str] = json.loads(environment["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]
+    return found
+
+
 def main() -> int:
-    link = ServiceLink(os.environ)
+    link = ServiceLink(handed_over(os.environ))
     link.log.own.capture()
     try:
         ray.init("auto", log_to_driver=False, logging_level=logging.WARNING)

@@ -32,12 +32,14 @@ from trainer.snapshots.location import snapshots_of
 from trainer.snapshots.snapshot import SnapshotError
 from trainer.snapshots.store import SnapshotStore
 from trainer.spec.parse import parse
+from trainer.spec.roots import SpecRoots
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.wire import to_document
 from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress, connect
 from workers.faults import NO_FAULTS, FaultPlan
 from workers.printed import COLOUR
+from workers.roots import ANYWHERE
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -89,7 +91,7 @@ class Runner:
             ServiceGoneError: nobody wants the outcome.
         """
         assignment = self._link.take()
-        spec = parse(to_document(assignment.spec))
+        spec = _assigned(assignment)
         self._place = workplace(assignment)
         faults = FaultPlan(tuple(spec.faults), self._link.attempt, self._place.journal)
         self._drill = faults.drill(RUNNER)
@@ -309,7 +311,7 @@ def _connected(address: ServerAddress) -> Iterator[zmq.Socket[bytes]]:
 def _delete_snapshots(plan: SnapshotPlan) -> None:
     """The weights file is the result; snapshots that stay behind are only in the way."""
     try:
-        SnapshotStore(plan.location, plan.keep).delete_all()
+        SnapshotStore(plan.location, plan.keep, roots=plan.roots).delete_all()
     except SnapshotError as error:
         _LOG.warning("%s", error)
 
@@ -324,6 +326,14 @@ def _reason(error: Exception) -> str:
     return lines[-1].partition(" Worker exit type: ")[0] if lines else type(error).__name__
 
 
+def _assigned(assignment: runner_pb2.TakeRunResponse) -> RunSpec:
+    """The run's specification, within the roots that the service's operator has named."""
+    spec = parse(to_document(assignment.spec))
+    if not assignment.HasField("roots"):
+        return spec
+    return spec.within(SpecRoots.of(assignment.roots.data, assignment.roots.snapshots))
+
+
 def _plan(spec: RunSpec, workers: int, place: Workplace, faults: FaultPlan) -> TrainingPlan:
     return TrainingPlan(
         job=spec.job(),
@@ -335,6 +345,7 @@ def _plan(spec: RunSpec, workers: int, place: Workplace, faults: FaultPlan) -> T
         metadata={"name": spec.name},
         spec_digest=spec_digest(spec.document()),
         start_from=spec.model.start_from,
+        start_roots=spec.roots.checkpoints,
         stop_after=spec.train.stop_after,
         schedule=spec.train.schedule,
         warmup_steps=spec.train.warmup_steps,
@@ -354,4 +365,6 @@ def _snapshots(spec: RunSpec, place: Workplace) -> SnapshotPlan:
         keep=chosen.keep,
         every_steps=chosen.every_steps,
         every_seconds=chosen.every_seconds,
+        # The run's own folder is the service's, and no user has named it.
+        roots=spec.roots.snapshots if chosen.location else ANYWHERE,
     )

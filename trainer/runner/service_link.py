@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,7 +31,7 @@ class ServiceLink:
         log: the run's log lines, which go with the reports.
     """
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._who: dict[str, Any] = {
             "id": environment["SUMGRAD_RUN_ID"],
             "attempt": int(environment["SUMGRAD_ATTEMPT"]),

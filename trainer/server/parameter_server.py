@@ -37,6 +37,7 @@ from workers.channel import ServerAddress
 from workers.faults import NO_FAULTS, FaultPlan
 from workers.job import Job
 from workers.log_buffer import LogBuffer
+from workers.roots import ANYWHERE, Roots
 from workers.v1 import work_pb2
 from workers.worker import chunks
 
@@ -63,6 +64,7 @@ class TrainingPlan:
         metadata: goes into the weights file.
         spec_digest: of what decides the result, for the receipt.
         start_from: checkpoint whose weights training starts from; None draws them.
+        start_roots: where its path may lead.
         schedule, warmup_steps: what scales the learning rate.
         early_stopping: the run ends with the weights of its best epoch, and then maybe before
             its length; None keeps the last weights.
@@ -81,6 +83,7 @@ class TrainingPlan:
     metadata: dict[str, str]
     spec_digest: str = ""
     start_from: str | None = None
+    start_roots: Roots = ANYWHERE
     stop_after: int | None = None
     schedule: Schedule = field(default_factory=Constant)
     warmup_steps: int = 0
@@ -230,7 +233,9 @@ class ParameterServer:
         """
         if self._plan.start_from is not None:
             weights = self._hub.weights
-            weights[:] = starting_weights(self._plan.start_from, self._network)
+            weights[:] = starting_weights(
+                self._plan.start_from, self._network, self._plan.start_roots
+            )
             self._start_digest = digest(self._network, weights)
             self._hub.publish()
 

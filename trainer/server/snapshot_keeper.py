@@ -13,6 +13,7 @@ from trainer.snapshots.store import SnapshotStore
 from trainer.snapshots.writer import Outcome, Writer
 from trainer.v1 import run_pb2, runner_pb2
 from workers.faults import Drill
+from workers.roots import ANYWHERE, Roots
 
 CLOSE_SECONDS = 30.0
 """A save in progress has this long to end when the run stops."""
@@ -29,6 +30,7 @@ class SnapshotPlan:
         location: a path, or an address that fsspec knows; of this run alone.
         spec: digest of what decides the run's result; a snapshot of another is not used.
         keep: how many are kept.
+        roots: where the location may lead, if it is a path.
         every_steps, every_seconds: one is taken when so many steps are done, or so much time has
             passed, since the last.
     """
@@ -38,6 +40,7 @@ class SnapshotPlan:
     keep: int = 2
     every_steps: int | None = None
     every_seconds: float = 60.0
+    roots: Roots = ANYWHERE
 
 
 class SnapshotKeeper:
@@ -61,7 +64,7 @@ class SnapshotKeeper:
         self._clock = clock
         self._report = report
         self._store = SnapshotStore(
-            plan.location, plan.keep, lambda step: drill.at("snapshot", step)
+            plan.location, plan.keep, lambda step: drill.at("snapshot", step), plan.roots
         )
         self._writer = Writer(self._store)
         self._begun_step, self._begun = 0, clock()

@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from trainer.service import queue, run_weights
 from trainer.service.admission import TooManyCallsError
 from trainer.service.authentication import NotAuthenticatedError
-from trainer.service.caller import NotAllowedError, current_caller
+from trainer.service.caller import NotAllowedError, PriorityNotAllowedError, current_caller
 from trainer.service.points import parse_points_request
 from trainer.service.predictor import PredictionsBusyError, Predictor
 from trainer.service.requests import (
@@ -29,6 +29,7 @@ from trainer.service.run_errors import (
     CursorExpiredError,
     NotPausedError,
     NotTheRunnerError,
+    QueueFullError,
     RunElsewhereError,
     RunEndedError,
     RunFilesError,
@@ -83,7 +84,9 @@ CODES: dict[type[Exception], grpc.StatusCode] = RUNNERS_CODES | {
     ServiceStoppingError: grpc.StatusCode.UNAVAILABLE,
     NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     NotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
+    PriorityNotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
     StoreUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoWeightsError: grpc.StatusCode.FAILED_PRECONDITION,
     PredictionsBusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -102,7 +105,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
 
     def __init__(self, manager: RunManager) -> None:
         self._manager = manager
-        self._predictor = Predictor()
+        self._predictor = Predictor(manager.roots)
         self._downloads = asyncio.Semaphore(DOWNLOADS)
 
     async def SubmitRun(  # noqa: N802
@@ -114,7 +117,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
                 request.request_id,
                 request.labels,
                 request.priority,
-                owner=current_caller().user,
+                caller=current_caller(),
             )
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
@@ -235,6 +238,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     ) -> AsyncIterator[service_pb2.StreamLogsResponse]:
         try:
             check_sources(request.sources)
+            heartbeat = check_heartbeat(request.heartbeat_seconds)
             await self._manager.get(request.id)
             stream = self._manager.logs.stream(
                 request.id,
@@ -242,6 +246,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
                 request.follow,
                 set(request.sources),
                 lambda: self._manager.get(request.id),
+                heartbeat,
             )
             async with aclosing(stream):
                 async for response in stream:
@@ -257,7 +262,9 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
             run = await self._manager.get(request.id)
             async with self._downloads:
                 folder = self._manager.directory(run.id)
-                place = await asyncio.to_thread(run_weights.find, run, folder, step)
+                place = await asyncio.to_thread(
+                    run_weights.find, run, folder, step, self._manager.roots.snapshots
+                )
                 with closing(run_weights.download(place)) as responses:
                     while (response := await asyncio.to_thread(next, responses, None)) is not None:
                         yield response
@@ -299,6 +306,7 @@ class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
             directory_inode=directory.stat().st_ino,
             worker_cpus=queue.worker_cpus(self._manager.cores),
             workers=run.workers,
+            roots=self._manager.roots.message(),
         )
 
     async def PutWeights(  # noqa: N802

@@ -47,6 +47,18 @@ class NotAllowedError(Exception):
         )
 
 
+class PriorityNotAllowedError(Exception):
+    """The caller's role may not ask for so high a priority."""
+
+    def __init__(self, caller: Caller, highest: int, priority: int) -> None:
+        super().__init__(
+            f"priority must be at most {highest} for {caller.user}, who has the role "
+            f"{caller.role.value} here, got {priority}; have an admin submit the run, or ask the "
+            "operator for another `serve --max-priority`"
+        )
+        self.field = "priority"
+
+
 LOCAL_ADMIN = Caller("", Role.ADMIN)
 """Whoever calls a service that asks for no token."""
 

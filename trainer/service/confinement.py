@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainer.service.settings import SettingsError
 from trainer.snapshots.reader import ARRAYS, MANIFEST
+from trainer.spec.roots import SpecRoots
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError, Violation
 
@@ -86,14 +87,21 @@ class Confinement:
             tuple(addresses),
         )
 
-    def check(self, spec: RunSpec) -> None:
-        """
+    @property
+    def roots(self) -> SpecRoots:
+        """What holds when a path is opened, here or by a run's processes."""
+        return SpecRoots.of(map(str, self.data), map(str, self.snapshots))
+
+    def confined(self, spec: RunSpec) -> RunSpec:
+        """The specification within the roots.
+
         Raises:
             InvalidSpecError: it names something outside.
         """
         found = list(self._mistakes(spec))
         if found:
             raise InvalidSpecError(found)
+        return spec.within(self.roots)
 
     def _mistakes(self, spec: RunSpec) -> Iterator[Violation]:
         path = getattr(spec.source, "path", None)

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from trainer.service.queue import NO_LIMITS, UserLimits
 from trainer.service.service import Service
 from trainer.service.settings import Settings
 
@@ -18,8 +19,10 @@ class EmbeddedService:
         address: where it serves gRPC.
     """
 
-    def __init__(self, state: Path) -> None:
-        self._settings = Settings(state, "127.0.0.1:0", "127.0.0.1:0", temporary=True)
+    def __init__(self, state: Path, user_limits: UserLimits = NO_LIMITS) -> None:
+        self._settings = Settings(
+            state, "127.0.0.1:0", "127.0.0.1:0", temporary=True, user_limits=user_limits
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="service")
         self.address = ""

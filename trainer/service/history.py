@@ -10,6 +10,9 @@ ENDED = frozenset(
 WAITING = frozenset({run_pb2.RUN_STATE_QUEUED, run_pb2.RUN_STATE_PAUSED})
 RESTING = ENDED | {run_pb2.RUN_STATE_PAUSED}
 ACTIVE = frozenset({run_pb2.RUN_STATE_LAUNCHING, run_pb2.RUN_STATE_RUNNING})
+MOST_WARNINGS = 100
+"""The newest that a run shows. All are in its events."""
+
 OPEN = frozenset(run_pb2.RunState.values()) - ENDED
 
 
@@ -38,6 +41,7 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
             run.progress.CopyFrom(event.progress)
         case "warning":
             run.warnings.append(event.warning.message)
+            del run.warnings[:-MOST_WARNINGS]
         case "scaled":
             run.workers = event.scaled.workers
         case "snapshot_taken":

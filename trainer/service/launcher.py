@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ class JobState(Enum):
 
 @dataclass(frozen=True)
 class Launch:
-    """What the runner of one attempt finds in its environment.
+    """What the runner of one attempt is handed with its job.
 
     Attributes:
         certificate: the service's, PEM, which the runner trusts alone; empty without TLS.
@@ -50,7 +50,7 @@ class Launch:
 
     run_id: str
     attempt: int
-    token: str
+    token: str = field(repr=False)
     service: str
     certificate: str = ""
     certificate_name: str = ""
@@ -119,10 +119,13 @@ class Launcher:
 
     def _submit(self, launch: Launch) -> None:
         api = self._api()
-        runtime_env: dict[str, Any] = {"env_vars": ONE_THREAD | launch.environment()}
+        runtime_env: dict[str, Any] = {"env_vars": ONE_THREAD}
         if self._sends_code:
             runtime_env["working_dir"] = api.put_package(*code_package())
-        api.submit(launch.job, f"{self._ray.python} {RUNNER}", runtime_env)
+        # What is in a runtime environment, Ray has on the command lines of its processes and in its
+        # logs; metadata are for the driver alone.
+        entrypoint = f"{self._ray.python} {RUNNER}"
+        api.submit(launch.job, entrypoint, runtime_env, launch.environment())
 
     def alive(self) -> bool:
         """Whether the Ray that jobs were handed to still runs; a dead one is started again.

@@ -138,7 +138,8 @@ def keep(cores: int) -> None:
                 f"--ray-client-server-port={free_port()}",
                 f"--num-cpus={cores}",
                 f"--object-store-memory={OBJECT_STORE_BYTES}",
-                f"--temp-dir={folder}",
+                # Which Ray lets everybody into: only we get into the one above it.
+                f"--temp-dir={folder / 'r'}",
                 *("--disable-usage-stats", "--include-log-monitor=false"),
             ],
             stdin=subprocess.DEVNULL,

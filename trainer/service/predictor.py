@@ -20,6 +20,7 @@ from trainer.service import run_weights
 from trainer.service.requests import InvalidRequestError
 from trainer.service.run_weights import Place
 from trainer.spec.parse import describe_data, parse
+from trainer.spec.roots import SpecRoots
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_document
@@ -33,6 +34,8 @@ MOST_BYTES = 3 * 2**20
 
 MOST_WAITING = 32
 CACHED_BYTES = 256 * 2**20
+MOST_CACHED = 64
+"""Of small networks, the specifications and not the weights would fill the memory."""
 
 
 class PredictionsBusyError(RuntimeError):
@@ -57,9 +60,14 @@ class Weights:
 
 
 class Predictor:
-    """Lives on one event loop; reads and computes in one thread, with one BLAS thread."""
+    """Lives on one event loop; reads and computes in one thread, with one BLAS thread.
 
-    def __init__(self) -> None:
+    Args:
+        roots: where the paths of specifications may lead.
+    """
+
+    def __init__(self, roots: SpecRoots) -> None:
+        self._roots = roots
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictor")
         self._cache: OrderedDict[tuple[str, int, bool], Weights] = OrderedDict()
         self._waiting = 0
@@ -92,7 +100,7 @@ class Predictor:
     def _predict(
         self, run: run_pb2.Run, directory: Path, step: int | None, x: Array
     ) -> service_pb2.PredictResponse:
-        place = run_weights.find(run, directory, step)
+        place = run_weights.find(run, directory, step, self._roots.snapshots)
         weights = self._weights(run, place)
         with threadpool_limits(1, user_api="blas"):
             s = scores(weights, x)
@@ -108,11 +116,16 @@ class Predictor:
         key = (run.id, place.step, place.snapshots is not None)
         found = self._cache.pop(key, None)
         if found is None:
-            found = Weights(parse(to_document(run.spec)), run_weights.arrays(place))
+            spec = parse(to_document(run.spec)).within(self._roots)
+            found = Weights(spec, run_weights.arrays(place))
         self._cache[key] = found
-        while len(self._cache) > 1 and sum(w.size for w in self._cache.values()) > CACHED_BYTES:
+        while len(self._cache) > 1 and self._too_much():
             self._cache.popitem(last=False)
         return found
+
+    def _too_much(self) -> bool:
+        kept = self._cache.values()
+        return len(kept) > MOST_CACHED or sum(weights.size for weights in kept) > CACHED_BYTES
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)

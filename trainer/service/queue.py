@@ -42,10 +42,17 @@ def run_cpus(workers: int, cores: int) -> int:
 
 @dataclass(frozen=True)
 class UserLimits:
-    """What one user may have at once; None is no limit."""
+    """What one user may have at once; None is no limit.
+
+    Attributes:
+        waiting: runs that are queued or paused, which the service keeps in memory.
+        priority: the highest that users may ask for; admins may ask for any.
+    """
 
     runs: int | None = None
     cpus: int | None = None
+    waiting: int = 10_000
+    priority: int = 0
 
 
 NO_LIMITS = UserLimits()

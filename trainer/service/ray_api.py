@@ -59,13 +59,27 @@ class RayApi:
         alive = [n for n in found["data"]["result"]["result"] if n["state"] == "ALIVE"]
         return tuple(float(node["resources_total"].get("CPU", 0)) for node in alive)
 
-    def submit(self, job: str, entrypoint: str, runtime_env: Mapping[str, Any]) -> None:
+    def submit(
+        self,
+        job: str,
+        entrypoint: str,
+        runtime_env: Mapping[str, Any],
+        metadata: Mapping[str, str],
+    ) -> None:
         """Have a job run; one of this name that there is already is left as it is.
+
+        Args:
+            metadata: for the job's driver.
 
         Raises:
             RayError
         """
-        body = {"entrypoint": entrypoint, "submission_id": job, "runtime_env": runtime_env}
+        body = {
+            "entrypoint": entrypoint,
+            "submission_id": job,
+            "runtime_env": runtime_env,
+            "metadata": metadata,
+        }
         try:
             self._call("POST", "/api/jobs/", json.dumps(body).encode(), SUBMIT_SECONDS)
         except RayError as error:

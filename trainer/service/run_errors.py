@@ -42,6 +42,16 @@ class NotTheRunnerError(RunError):
     """The caller is not the runner of the run's current attempt."""
 
 
+class QueueFullError(Exception):
+    """A user has as many runs waiting as one may have."""
+
+    def __init__(self, owner: str, most: int) -> None:
+        super().__init__(
+            f"{owner or 'this service'} has {most} runs that are queued or paused, and no more may "
+            "wait; submit again when some have been started, or cancel some"
+        )
+
+
 class CursorExpiredError(RunError):
     """The run's events cannot be told from there on."""
 

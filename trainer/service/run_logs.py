@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from trainer.service import history
 from trainer.service.log_file import LogFile, LogReader
+from trainer.service.requests import HEARTBEAT_SECONDS
 from trainer.v1 import run_pb2, service_pb2
 
 POLL_SECONDS = 0.3
@@ -70,16 +71,19 @@ class RunLogs:
         follow: bool,
         sources: Collection[str],
         run: Callable[[], Awaitable[run_pb2.Run]],
+        heartbeat: float = HEARTBEAT_SECONDS,
     ) -> AsyncGenerator[service_pb2.StreamLogsResponse]:
         """The lines after a sequence number, as ``StreamLogs`` has them.
 
         Args:
             run: the run as it is; raises what ends the stream.
+            heartbeat: seconds after which a stream says that it is still there.
 
         Raises:
             LogsClosedError
         """
-        reader = LogReader(self._directory(run_id), after)
+        clock = asyncio.get_running_loop().time
+        reader, spoken = LogReader(self._directory(run_id), after), clock()
         try:
             while True:
                 if self._closed:
@@ -91,9 +95,13 @@ class RunLogs:
                 async with aclosing(self._read(reader, sources)) as found:
                     async for response in found:
                         yield response
+                        spoken = clock()
                 if over:
                     return
-                await asyncio.sleep(POLL_SECONDS)
+                if clock() - spoken >= heartbeat:
+                    yield service_pb2.StreamLogsResponse(sequence=reader.sequence)
+                    spoken = clock()
+                await asyncio.sleep(min(POLL_SECONDS, heartbeat))
         finally:
             reader.close()
 

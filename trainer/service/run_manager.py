@@ -16,6 +16,7 @@ from typing import TypeVar
 from trainer.metrics import Metrics
 from trainer.server.weights import WEIGHTS
 from trainer.service import history, queue, weights_inbox
+from trainer.service.caller import LOCAL_ADMIN, Caller, PriorityNotAllowedError, Role
 from trainer.service.confinement import Confinement
 from trainer.service.events import from_report as _from_report
 from trainer.service.events import new_event as _event
@@ -36,6 +37,7 @@ from trainer.service.requests import (
 from trainer.service.run_errors import (
     NotPausedError,
     NotTheRunnerError,
+    QueueFullError,
     RunElsewhereError,
     RunEndedError,
     RunFilesError,
@@ -51,6 +53,7 @@ from trainer.service.store_threads import StoreThreads
 from trainer.service.tls import Tls
 from trainer.service.watching import EVENTS_AT_ONCE, LOOK_UP_SECONDS, Heartbeat, Watching
 from trainer.spec.parse import check_against_data, describe_data, parse
+from trainer.spec.roots import SpecRoots
 from trainer.spec.run_spec import RunSpec
 from trainer.spec.violations import InvalidSpecError, Violation
 from trainer.spec.wire import to_document, to_message
@@ -113,6 +116,7 @@ class RunManager:
         self._read = self._threads.read
         self.watching = Watching(store, self._threads, self._queue)
         self._confinement = confinement
+        self.roots = SpecRoots() if confinement is None else confinement.roots
         self._wake = asyncio.Event()
         # When each active run's runner last called, when each cancellation was asked for, and
         # which runs are to pause.
@@ -160,12 +164,12 @@ class RunManager:
         request_id: str = "",
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
-        owner: str = "",
+        caller: Caller = LOCAL_ADMIN,
     ) -> run_pb2.Run:
         """Check, store and queue a run; one that was submitted with the request id is given back.
 
         Raises:
-            InvalidRequestError, RequestConflictError
+            InvalidRequestError, RequestConflictError, PriorityNotAllowedError, QueueFullError
             InvalidSpecError: with every mistake that was found; nothing is stored.
         """
         check_request_id(request_id)
@@ -180,12 +184,14 @@ class RunManager:
             request_id=request_id,
             labels=labels,
             priority=priority,
-            owner=owner,
+            owner=caller.user,
         )
-        # Before the data is looked at, which may have changed since the first time.
+        # Before what may have changed since the first time: the data, and what is allowed.
         known = await self._read(self._store.requested, run)
         if known is not None:
             return known.run
+        self._check_priority(caller, priority)
+        self._check_room(caller.user)
         await self._check(spec)
         events = [_state(run_pb2.RUN_STATE_QUEUED)]
         if spec.workers.count > self._cores:
@@ -206,8 +212,7 @@ class RunManager:
             InvalidSpecError: ``submit`` would raise the same.
         """
         check_spec_size(message)
-        spec = parse(to_document(message))
-        await self._check(spec)
+        spec = await self._check(parse(to_document(message)))
         found = await asyncio.to_thread(describe, spec)
         return service_pb2.Plan(
             parameters=found.parameters,
@@ -218,12 +223,25 @@ class RunManager:
             workers=found.workers,
         )
 
-    async def _check(self, spec: RunSpec) -> None:
-        """All that depends on this service. Raises InvalidSpecError."""
+    def _check_priority(self, caller: Caller, priority: int) -> None:
+        """A high priority stops the runs of others. Raises PriorityNotAllowedError."""
+        highest = self._queue.limits.priority
+        if caller.role is not Role.ADMIN and priority > highest:
+            raise PriorityNotAllowedError(caller, highest, priority)
+
+    def _check_room(self, owner: str) -> None:
+        """What waits takes memory. Raises QueueFullError."""
+        most = self._queue.limits.waiting
+        if self._queue.waiting_of(owner) >= most:
+            raise QueueFullError(owner, most)
+
+    async def _check(self, spec: RunSpec) -> RunSpec:
+        """All that depends on this service; the confined specification. Raises InvalidSpecError."""
         # First: nothing outside is looked at, not even for an error message.
-        await asyncio.to_thread(self._confine, spec)
+        spec = await asyncio.to_thread(self._confined, spec)
         await asyncio.to_thread(check_against_data, spec, queue.workers_limit(self._cores))
         self._check_limits(spec.workers.count)
+        return spec
 
     def _check_limits(self, workers: int) -> None:
         """Refuse a run that would never start. Raises InvalidSpecError."""
@@ -239,10 +257,9 @@ class RunManager:
                 ]
             )
 
-    def _confine(self, spec: RunSpec) -> None:
+    def _confined(self, spec: RunSpec) -> RunSpec:
         """Raises InvalidSpecError."""
-        if self._confinement is not None:
-            self._confinement.check(spec)
+        return spec if self._confinement is None else self._confinement.confined(spec)
 
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
@@ -320,8 +337,7 @@ class RunManager:
             InvalidSpecError: its data lies, by now, where it may not.
         """
         run = await self._changeable(run_id)
-        spec = parse(to_document(run.spec))
-        await asyncio.to_thread(self._confine, spec)
+        spec = await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
         data = await asyncio.to_thread(describe_data, spec)
         most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
         if not 1 <= workers <= most:
@@ -567,8 +583,9 @@ class RunManager:
         await self._announce(launched, [event])
         launch = self._launch_of(launched.run, token)
         try:
-            # Again: a link may lead elsewhere by now, and roots may be others since a restart.
-            await asyncio.to_thread(self._confine, parse(to_document(launched.run.spec)))
+            # Again: a link may lead elsewhere by now, and roots may be others since a restart. The
+            # run's processes look again at each file that they open.
+            await asyncio.to_thread(self._confined, parse(to_document(launched.run.spec)))
             await self._launcher.start()
             if run_id in self._cancelling:
                 await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
@@ -578,13 +595,15 @@ class RunManager:
         except RayUnreachableError as error:  # it is asked after, as one that was launched
             await self._tell_of_silence(run_id, str(error))
         except (RayError, InvalidSpecError, RuntimeError, OSError) as error:
-            await self._set_state(
-                run_id, run_pb2.RUN_STATE_FAILED, f"it could not be launched: {error}"
-            )
+            await self._fail_launch(launch, str(error))
         except Exception as error:  # whatever is wrong with one run, the queue goes on
             _LOG.exception("run %s could not be launched", run_id)
-            reason = f"it could not be launched: {type(error).__name__}: {error}"
-            await self._set_state(run_id, run_pb2.RUN_STATE_FAILED, reason)
+            await self._fail_launch(launch, f"{type(error).__name__}: {error}")
+
+    async def _fail_launch(self, launch: Launch, why: str) -> None:
+        # Ray may repeat what it was given, and clients and logs are told of this.
+        reason = f"it could not be launched: {why.replace(launch.token, '[token]')}"
+        await self._set_state(launch.run_id, run_pb2.RUN_STATE_FAILED, reason)
 
     def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
         launch = Launch(run.id, run.attempt, token, self.service_address)

@@ -72,6 +72,8 @@ class RunQueue:
         self._clock = clock
         self._usage = Usage(clock())
         self._entries: dict[str, _Entry] = {}
+        # The owners of paused runs, by their ids.
+        self._paused: dict[str, str] = {}
         self._starts = 0
         self._view = _View()
         self._held = ""
@@ -87,7 +89,11 @@ class RunQueue:
         Returns:
             How many seconds it has waited, if it has just been taken from the queue.
         """
+        stored = _without_spec(stored)
         run, now = stored.run, self._clock()
+        self._paused.pop(run.id, None)
+        if run.state == run_pb2.RUN_STATE_PAUSED:
+            self._paused[run.id] = run.owner
         before = self._entries.get(run.id)
         if run.state not in history.ACTIVE | {run_pb2.RUN_STATE_QUEUED}:
             self._count_usage(now)
@@ -113,6 +119,7 @@ class RunQueue:
         """What is going on is told again by ``update``."""
         self._count_usage(self._clock())
         self._entries.clear()
+        self._paused.clear()
 
     def decide(self, stopping: Collection[str] = ()) -> Decision:
         """What starts and what gives way now.
@@ -163,6 +170,11 @@ class RunQueue:
             start.FromMilliseconds(round((time.time() + seconds) * 1000))
             status.estimated_start.CopyFrom(start)
         return status
+
+    def waiting_of(self, owner: str) -> int:
+        """How many of a user's runs are queued or paused."""
+        queued = (e.stored.run.owner for e in self._entries.values() if not _holds(e.stored))
+        return sum(each == owner for each in (*queued, *self._paused.values()))
 
     def cpus_of(self, owner: str, besides: str) -> int:
         """The CPUs that a user's runs hold, without one of them."""
@@ -215,6 +227,15 @@ def worth_telling(last: run_pb2.QueueStatus | None, now: run_pb2.QueueStatus) ->
 
 def _holds(stored: StoredRun) -> bool:
     return stored.run.state in history.ACTIVE
+
+
+def _without_spec(stored: StoredRun) -> StoredRun:
+    """The queue does not look at it, and it may be large."""
+    run = run_pb2.Run()
+    run.CopyFrom(stored.run)
+    for name in ("spec", "labels", "warnings"):
+        run.ClearField(name)
+    return stored._replace(run=run)
 
 
 def _seconds_left(entry: _Entry, now: float) -> float | None:

@@ -20,6 +20,7 @@ from trainer.snapshots.store import SnapshotStore
 from trainer.snapshots.tensor_file import tensor_file
 from trainer.starting_weights import parameters
 from trainer.v1 import run_pb2, service_pb2
+from workers.roots import ANYWHERE, Roots
 
 CHUNK_BYTES = 2**20
 
@@ -39,20 +40,25 @@ class Place:
     Attributes:
         step: updates that they have had.
         snapshots: where the snapshot lies; None for the weights of the end.
+        roots: where that may lead.
     """
 
     run_id: str
     step: int
     path: Path
     snapshots: str | None
+    roots: Roots = ANYWHERE
 
 
-def find(run: run_pb2.Run, directory: Path, step: int | None) -> Place:
+def find(
+    run: run_pb2.Run, directory: Path, step: int | None, shared_roots: Roots = ANYWHERE
+) -> Place:
     """The weights that a run has now.
 
     Args:
         directory: the run's folder.
         step: of a snapshot or of the end; None for the newest that there are.
+        shared_roots: where the place may lead that a specification has for its snapshots.
 
     Raises:
         NoWeightsError: there are none, or not of this step.
@@ -60,15 +66,16 @@ def find(run: run_pb2.Run, directory: Path, step: int | None) -> Place:
     path = directory / WEIGHTS
     if run.HasField("result") and step in (None, run.result.steps):
         return Place(run.id, run.result.steps, path, None)
-    location = snapshots_of(directory, run.spec.snapshots.location or None)
+    shared = run.spec.snapshots.location or None
+    location, roots = snapshots_of(directory, shared), shared_roots if shared else ANYWHERE
     try:
-        steps = SnapshotStore(location, keep=1).steps()
+        steps = SnapshotStore(location, keep=1, roots=roots).steps()
     except SnapshotError as error:
         raise NoWeightsError(run.id, str(error)) from None
     wanted = (steps[-1] if steps else None) if step is None else step
     if wanted is None or wanted not in steps:
         raise NoWeightsError(run.id, _nothing(run, steps, step, location))
-    return Place(run.id, wanted, path, location)
+    return Place(run.id, wanted, path, location, roots)
 
 
 def _nothing(run: run_pb2.Run, steps: list[int], step: int | None, location: str) -> str:
@@ -143,7 +150,7 @@ def _cut(pieces: Iterable[memoryview]) -> Iterator[bytes]:
 def _of_snapshot(place: Place) -> dict[str, Array]:
     assert place.snapshots is not None
     try:
-        snapshot = SnapshotStore(place.snapshots, keep=1).at(place.step)
+        snapshot = SnapshotStore(place.snapshots, keep=1, roots=place.roots).at(place.step)
         return parameters(place.snapshots, snapshot)
     except SnapshotError as error:
         raise NoWeightsError(place.run_id, str(error)) from None

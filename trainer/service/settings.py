@@ -121,7 +121,8 @@ class Settings:
         metrics_address: None serves no metrics.
         temporary: the service serves one command and its runs end with it.
         store: the URL of a Postgres for the run store; None is a file in the state folder.
-        limits: what one user may have at once.
+        limits: what all clients together may take of it.
+        user_limits: what one user may have at once, and ask for.
         preemption: whether runs give way to those of a higher priority.
         runner_address: where runners call, if not at ``address``. Their own token lets them in,
             never a client's certificate.

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Select,
     bindparam,
     delete,
-    exists,
     func,
     insert,
     select,
@@ -291,13 +290,8 @@ def _listing(wanted: RunFilter, after: Cursor | None) -> Select[Any]:
         statement = statement.where(func.substr(table.name, 1, len(prefix)) == prefix)
     elif wanted.name:
         statement = statement.where(table.name == wanted.name)
-    for key, value in sorted(wanted.labels.items()):
-        label = labels_table.alias()
-        statement = statement.where(
-            exists().where(
-                label.c.number == table.number, label.c.key == key, label.c.value == value
-            )
-        )
+    if wanted.labels:
+        statement = statement.where(table.number.in_(_with_labels(wanted.labels)))
     place = tuple_(table.created, table.number)
     if wanted.oldest_first:
         if after is not None:
@@ -306,6 +300,20 @@ def _listing(wanted: RunFilter, after: Cursor | None) -> Select[Any]:
     if after is not None:
         statement = statement.where(place < tuple_(*after))
     return statement.order_by(table.created.desc(), table.number.desc())
+
+
+def _with_labels(wanted: Mapping[str, str]) -> Select[Any]:
+    """The numbers of the runs that have all these labels.
+
+    The same statement however many there are: each form of one is compiled, and kept in memory.
+    """
+    label = labels_table.c
+    return (
+        select(label.number)
+        .where(tuple_(label.key, label.value).in_(sorted(wanted.items())))
+        .group_by(label.number)
+        .having(func.count() == len(wanted))
+    )
 
 
 def _create(

@@ -9,15 +9,17 @@ from trainer.snapshots.folder import Folder, open_folder
 from trainer.snapshots.reader import ARRAYS, MANIFEST, read, read_tensors
 from trainer.snapshots.snapshot import Snapshot, SnapshotError
 from trainer.snapshots.store import SnapshotStore
+from workers.roots import ANYWHERE, Roots
 
 
-def read_checkpoint(location: str) -> Snapshot:
+def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
     """A snapshot, or the weights alone, of any run.
 
     Args:
         location: path or address of either file of a snapshot; of a folder with snapshots, the
             newest good one of which is read; or of a safetensors file without a manifest beside
             it, which gives its arrays, step 0 and an empty document.
+        roots: where a path may lead.
 
     Raises:
         SnapshotError: if it cannot be read or is not as it was written.
@@ -25,8 +27,8 @@ def read_checkpoint(location: str) -> Snapshot:
     parent, name = os.path.split(location)
     stem, suffix = Path(name).stem, Path(name).suffix
     if suffix not in (ARRAYS, MANIFEST):
-        return _newest(location)
-    folder = open_folder(parent)
+        return _newest(location, roots)
+    folder = open_folder(parent, roots)
     try:
         if suffix == MANIFEST or _exists(folder, stem + MANIFEST):
             return read(folder, stem)
@@ -38,7 +40,7 @@ def read_checkpoint(location: str) -> Snapshot:
         ) from error
 
 
-def _newest(location: str) -> Snapshot:
+def _newest(location: str, roots: Roots) -> Snapshot:
     """Of a folder's snapshots."""
     try:
         is_file = Path(location).is_file()
@@ -47,7 +49,7 @@ def _newest(location: str) -> Snapshot:
         raise SnapshotError(f"{location} cannot be read ({why}): name another place.") from error
     if is_file:
         raise _neither(location)
-    snapshot, problems = SnapshotStore(location, keep=1).latest()
+    snapshot, problems = SnapshotStore(location, keep=1, roots=roots).latest()
     if snapshot is None:
         raise SnapshotError(problems[0]) if problems else _neither(location)
     return snapshot

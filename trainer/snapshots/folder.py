@@ -9,6 +9,7 @@ from typing import Protocol
 from trainer.snapshots.local_folder import LocalFolder
 from trainer.snapshots.object_folder import ObjectFolder
 from trainer.snapshots.snapshot import SnapshotError
+from workers.roots import ANYWHERE, Roots
 
 
 class Folder(Protocol):
@@ -40,10 +41,11 @@ class Folder(Protocol):
         ...
 
 
-def open_folder(location: str) -> Folder:
+def open_folder(location: str, roots: Roots = ANYWHERE) -> Folder:
     """
     Args:
         location: a path, or an address that fsspec knows, such as ``s3://bucket/folder``.
+        roots: where paths may lead; addresses lead nowhere on this machine.
 
     Raises:
         SnapshotError: if fsspec does not know such addresses.
@@ -51,7 +53,7 @@ def open_folder(location: str) -> Folder:
     for scheme in ("file://", "local://"):
         location = location.removeprefix(scheme)
     if "://" not in location:
-        return LocalFolder(Path(location))
+        return LocalFolder(Path(location), roots)
     try:
         return ObjectFolder(location)
     except (ImportError, ValueError) as error:

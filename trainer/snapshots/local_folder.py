@@ -9,68 +9,86 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from workers.roots import ANYWHERE, Roots
+
 PARTIAL = ".partial"
 """What the name of a file ends in while it is being written."""
 
 
 class LocalFolder:
-    """A Folder at this path; the first write makes it."""
+    """A Folder at this path; the first write makes it.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        roots: outside of which nothing is read or written.
+    """
+
+    def __init__(self, path: Path, roots: Roots = ANYWHERE) -> None:
         self._path = path
+        self._roots = roots
 
     def place(self, name: str) -> str:
         return str(self._path / name)
 
     def names(self) -> list[str]:
         try:
-            return [path.name for path in self._path.iterdir()]
+            with self._roots.pinned(self._path) as folder:
+                return [path.name for path in folder.iterdir()]
         except FileNotFoundError:
             return []
 
     def size(self, name: str) -> int:
-        found = (self._path / name).stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file")
-        return found.st_size
+        with self._roots.pinned(self._path / name) as file:
+            return _size(file)
 
     def read(self, name: str) -> bytes:
         # A pipe raises, which could take for ever. Files of /proc say that they have 0 bytes, and
         # some of them go on without end.
-        return (self._path / name).read_bytes() if self.size(name) else b""
+        with self._roots.pinned(self._path / name) as file:
+            return file.read_bytes() if _size(file) else b""
 
     def write(self, name: str, pieces: Sequence[memoryview]) -> None:
-        _make(self._path)
-        partial = self._path / (name + PARTIAL)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            for piece in pieces:
-                _write(descriptor, piece)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        partial.replace(self._path / name)
-        _sync(self._path)
+        self._make(self._path)
+        with self._roots.pinned(self._path) as folder:
+            partial = folder / (name + PARTIAL)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            descriptor = os.open(partial, flags, 0o666)
+            try:
+                for piece in pieces:
+                    _write(descriptor, piece)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            partial.replace(folder / name)
+            _sync(folder)
 
     def delete(self, names: Sequence[str]) -> None:
-        for name in names:
-            with suppress(FileNotFoundError):
-                (self._path / name).unlink()
-        if names:
-            _sync(self._path)
+        if not names:
+            return
+        with self._roots.pinned(self._path) as folder:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    (folder / name).unlink()
+            _sync(folder)
+
+    def _make(self, path: Path) -> None:
+        if not path.is_dir():
+            self._make(path.parent)
+            with self._roots.pinned(path.parent) as parent:
+                (parent / path.name).mkdir(exist_ok=True)
+                _sync(parent)
+
+
+def _size(file: Path) -> int:
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return found.st_size
 
 
 def _write(descriptor: int, piece: memoryview) -> None:
     # One call may write less than all: Linux stops at 2 GiB.
     while piece:
         piece = piece[os.write(descriptor, piece) :]
-
-
-def _make(path: Path) -> None:
-    if not path.is_dir():
-        _make(path.parent)
-        path.mkdir(exist_ok=True)
-        _sync(path.parent)
 
 
 def _sync(folder: Path) -> None:

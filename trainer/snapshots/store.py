@@ -13,6 +13,7 @@ from trainer.snapshots.manifest import File, Manifest
 from trainer.snapshots.reader import ARRAYS, MANIFEST, read
 from trainer.snapshots.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
 from trainer.snapshots.tensor_file import sha256, size, tensor_file
+from workers.roots import ANYWHERE, Roots
 
 _NAME = re.compile(
     rf"(?P<stem>step-(?P<step>[0-9]{{12,}})-[0-9a-f]{{16}})"
@@ -35,6 +36,7 @@ class SnapshotStore:
         location: a path, or an address that fsspec knows, such as ``s3://bucket/folder``.
         keep: how many snapshots are left after a save.
         written: called with the step when its arrays are written and its manifest is not.
+        roots: where a path may lead.
 
     Raises:
         ValueError: if ``keep`` is below 1.
@@ -42,11 +44,15 @@ class SnapshotStore:
     """
 
     def __init__(
-        self, location: str, keep: int, written: Callable[[int], object] = lambda step: None
+        self,
+        location: str,
+        keep: int,
+        written: Callable[[int], object] = lambda step: None,
+        roots: Roots = ANYWHERE,
     ) -> None:
         if keep < 1:
             raise ValueError(f"keep is {keep}: keep at least one snapshot")
-        self._folder = open_folder(location)
+        self._folder = open_folder(location, roots)
         self._keep = keep
         self._written = written
         # Found damaged by latest; they make room for good ones.

@@ -7,7 +7,7 @@ a new row is at once a legal type in a specification.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Union, get_origin, get_type_hints
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from layers.hyperparameters import Pair
+from workers.datasets.dataset import NOT_IN_DOCUMENT
 
 _CONFIG = ConfigDict(extra="forbid", strict=True)
 
@@ -64,10 +65,14 @@ def tagged(rows: Mapping[str, type[Any]], key: str) -> Any:
 
 
 def _content(block: Any) -> dict[str, Any]:
-    values = {field.name: getattr(block, field.name) for field in fields(block)}
+    values = {field.name: getattr(block, field.name) for field in _documented(block)}
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
+
+
+def _documented(block: Any) -> list[Field[Any]]:
+    return [field for field in fields(block) if field.metadata != NOT_IN_DOCUMENT]
 
 
 def _fields_of(block: type[Any]) -> type[BaseModel]:
@@ -75,7 +80,7 @@ def _fields_of(block: type[Any]) -> type[BaseModel]:
     hints = get_type_hints(block)
     content = {
         f.name: (_in_document(hints[f.name]), ... if f.default is MISSING else f.default)
-        for f in fields(block)
+        for f in _documented(block)
     }
     return create_model(block.__name__, __config__=_CONFIG, **content)  # type: ignore[call-overload]
 

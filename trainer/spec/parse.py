@@ -106,7 +106,7 @@ def _checkpoint_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
     location = spec.model.start_from
     if location is not None:
         try:
-            starting_weights(location, spec.job().network(data))
+            starting_weights(location, spec.job().network(data), spec.roots.checkpoints)
         except SnapshotError as error:
             return [Violation("model.start_from", str(error))]
     return []

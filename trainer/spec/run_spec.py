@@ -6,6 +6,7 @@ explains them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     model_validator,
 )
@@ -25,6 +27,7 @@ from layers.hyperparameters import LARGEST_COUNT
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import SCHEDULES, Constant
 from trainer.spec.blocks import table, tagged
+from trainer.spec.roots import SpecRoots
 from trainer.update_rules import UPDATE_RULES, Descent
 from workers.datasets import DATASETS, Source
 from workers.faults import Fault
@@ -60,6 +63,10 @@ def _check_name(name: str) -> str:
 def _check_location(location: str) -> str:
     if not location.startswith("/") and "://" not in location:
         problem = "must be an absolute path or an address such as s3://bucket/folder"
+        raise PydanticCustomError("location", f"{problem}, got {location[:80]!r}")
+    if "://" in location and "::" in location:
+        # fsspec would read through the first to the second, or keep copies.
+        problem = "must be one address and not a chain of several (::)"
         raise PydanticCustomError("location", f"{problem}, got {location[:80]!r}")
     if "\0" in location:
         raise PydanticCustomError("location", "must not have a NUL character")
@@ -121,6 +128,20 @@ class RunSpec(_Section):
     workers: Workers = Workers()
     snapshots: Snapshots = Snapshots()
     faults: Annotated[list[table(Fault)], Field(max_length=100)] = []  # type: ignore[valid-type]
+
+    # Not the user's to give, so no field: see within.
+    _roots: SpecRoots = PrivateAttr(default=SpecRoots())
+
+    def within(self, roots: SpecRoots) -> RunSpec:
+        """The same, whose paths are opened only where they lead into these folders."""
+        data = replace(self.data, roots=roots.data) if hasattr(self.data, "roots") else self.data
+        spec = self.model_copy(update={"data": data})
+        spec._roots = roots
+        return spec
+
+    @property
+    def roots(self) -> SpecRoots:
+        return self._roots
 
     @property
     def source(self) -> Source:

@@ -18,18 +18,28 @@ class TakeRunRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ..., attempt: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
 
 class TakeRunResponse(_message.Message):
-    __slots__ = ("spec", "directory", "directory_inode", "worker_cpus", "workers")
+    __slots__ = ("spec", "directory", "directory_inode", "worker_cpus", "workers", "roots")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     DIRECTORY_INODE_FIELD_NUMBER: _ClassVar[int]
     WORKER_CPUS_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    ROOTS_FIELD_NUMBER: _ClassVar[int]
     spec: _run_pb2.RunSpec
     directory: str
     directory_inode: int
     worker_cpus: float
     workers: int
-    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., directory_inode: _Optional[int] = ..., worker_cpus: _Optional[float] = ..., workers: _Optional[int] = ...) -> None: ...
+    roots: Roots
+    def __init__(self, spec: _Optional[_Union[_run_pb2.RunSpec, _Mapping]] = ..., directory: _Optional[str] = ..., directory_inode: _Optional[int] = ..., worker_cpus: _Optional[float] = ..., workers: _Optional[int] = ..., roots: _Optional[_Union[Roots, _Mapping]] = ...) -> None: ...
+
+class Roots(_message.Message):
+    __slots__ = ("data", "snapshots")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    data: _containers.RepeatedScalarFieldContainer[str]
+    snapshots: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, data: _Optional[_Iterable[str]] = ..., snapshots: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("id", "attempt", "token", "reports", "log")

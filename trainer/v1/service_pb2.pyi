@@ -268,16 +268,18 @@ class Plan(_message.Message):
     def __init__(self, parameters: _Optional[int] = ..., steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., batch_size: _Optional[int] = ..., shards: _Optional[int] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class StreamLogsRequest(_message.Message):
-    __slots__ = ("id", "follow", "after", "sources")
+    __slots__ = ("id", "follow", "after", "sources", "heartbeat_seconds")
     ID_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     id: str
     follow: bool
     after: int
     sources: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., follow: _Optional[bool] = ..., after: _Optional[int] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
+    heartbeat_seconds: float
+    def __init__(self, id: _Optional[str] = ..., follow: _Optional[bool] = ..., after: _Optional[int] = ..., sources: _Optional[_Iterable[str]] = ..., heartbeat_seconds: _Optional[float] = ...) -> None: ...
 
 class StreamLogsResponse(_message.Message):
     __slots__ = ("lines", "missed", "sequence")

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+NOT_IN_DOCUMENT = {"document": False}
+"""Metadata of a source's field that is not the user's to give."""
+
 
 class DatasetError(ValueError):
     """The data cannot be used: one sentence with the file, what was found, and what to do."""

@@ -10,14 +10,22 @@ import math
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.datasets.dataset import Dataset, DatasetError, Description, Split, channels_last
+from workers.datasets.dataset import (
+    NOT_IN_DOCUMENT,
+    Dataset,
+    DatasetError,
+    Description,
+    Split,
+    channels_last,
+)
 from workers.datasets.reading import (
     DEFLATE_LIMIT,
     blocks,
@@ -27,6 +35,7 @@ from workers.datasets.reading import (
     quoted,
     reading,
 )
+from workers.roots import ANYWHERE, Roots
 
 _UINT8 = 0x08
 
@@ -42,6 +51,7 @@ class Idx:
     """
 
     path: str
+    roots: Roots = field(default=ANYWHERE, metadata=NOT_IN_DOCUMENT)
 
     def describe(self) -> Description:
         """Read the headers and the labels. Raises DatasetError."""
@@ -53,9 +63,9 @@ class Idx:
         return Dataset(description, train.load(), test.load())
 
     def _inspect(self) -> tuple[Description, "_Pair", "_Pair"]:
-        directory = _checked_directory(self.path)
-        train = _Pair.inspect(directory, "train")
-        test = _Pair.inspect(directory, "t10k")
+        directory = _checked_directory(self.path, self.roots)
+        train = _Pair.inspect(directory, "train", self.roots)
+        test = _Pair.inspect(directory, "t10k", self.roots)
         sample_shape = train.images.shape[1:]
         if test.images.shape[1:] != sample_shape:
             raise DatasetError(
@@ -79,12 +89,13 @@ class _IdxFile:
 
     path: Path
     shape: tuple[int, ...]
+    roots: Roots
 
     @classmethod
-    def inspect(cls, path: Path, ranks: tuple[int, ...]) -> "_IdxFile":
+    def inspect(cls, path: Path, ranks: tuple[int, ...], roots: Roots) -> "_IdxFile":
         """Read and check the header; `ranks` are the numbers of dimensions that will do."""
-        stored = file_size(path)
-        with reading(path), _open(path) as stream:
+        stored = file_size(path, roots)
+        with _opened(path, roots) as stream:
             magic = stream.read(4)
             if magic[:3] != bytes((0, 0, _UINT8)) or len(magic) < 4 or magic[3] not in ranks:
                 raise DatasetError(
@@ -97,10 +108,10 @@ class _IdxFile:
             shape = struct.unpack(f">{magic[3]}I", dims)
         if 0 in shape:
             raise DatasetError(f"{quoted(path)} is empty (shape {shape}); give at least one row.")
-        file = cls(path, shape)
+        file = cls(path, shape, roots)
         declared = file.header_bytes + math.prod(shape)
         if _gzipped(path):
-            unpacked = _unpacked_size(path)  # modulo 2**32, as gzip keeps it
+            unpacked = _unpacked_size(path, roots)  # modulo 2**32, as gzip keeps it
             fits = declared % 2**32 == unpacked and declared <= DEFLATE_LIMIT * stored
             found = f"{stored} gzipped bytes of {unpacked}"
         else:
@@ -119,16 +130,16 @@ class _IdxFile:
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """The data in order, in 1-D uint8 arrays of bounded size."""
-        with reading(self.path), _open(self.path) as stream:
+        with _opened(self.path, self.roots) as stream:
             stream.read(self.header_bytes)
             yield from blocks(stream.read, self.path, math.prod(self.shape), np.dtype(np.uint8))
 
     def array(self) -> NDArray[Any]:
         """The data, uint8, in its shape: mapped where the file is plain, else unpacked."""
-        with reading(self.path):
+        with reading(self.path, self.roots) as pinned:
             if _gzipped(self.path):
                 return gather(self.blocks(), self.shape, np.uint8)
-            mapped = np.memmap(self.path, np.uint8, "r", self.header_bytes, self.shape)
+            mapped = np.memmap(pinned, np.uint8, "r", self.header_bytes, self.shape)
             return np.asarray(mapped)  # indexing the memmap subclass itself is slower
 
 
@@ -140,9 +151,11 @@ class _Pair:
     labels: _IdxFile
 
     @classmethod
-    def inspect(cls, directory: Path, split: str) -> "_Pair":
-        images = _IdxFile.inspect(_find(directory, f"{split}-images", "idx3-ubyte"), ranks=(3, 4))
-        labels = _IdxFile.inspect(_find(directory, f"{split}-labels", "idx1-ubyte"), ranks=(1,))
+    def inspect(cls, directory: Path, split: str, roots: Roots) -> "_Pair":
+        path = _find(directory, f"{split}-images", "idx3-ubyte")
+        images = _IdxFile.inspect(path, ranks=(3, 4), roots=roots)
+        path = _find(directory, f"{split}-labels", "idx1-ubyte")
+        labels = _IdxFile.inspect(path, ranks=(1,), roots=roots)
         if labels.shape[0] != images.shape[0]:
             raise DatasetError(
                 f"{quoted(labels.path)} holds {labels.shape[0]} labels for {images.shape[0]} "
@@ -157,10 +170,10 @@ class _Pair:
         return Split(x.reshape(len(x), *channels_last(x.shape[1:])), y, scale=1 / 255)
 
 
-def _checked_directory(path: str) -> Path:
+def _checked_directory(path: str, roots: Roots) -> Path:
     directory = checked_path(path)
-    with reading(directory):
-        mode = directory.stat().st_mode
+    with reading(directory, roots) as pinned:
+        mode = pinned.stat().st_mode
     if not stat.S_ISDIR(mode):
         raise DatasetError(
             f"{quoted(directory)} is not a directory; give the directory of the four IDX files."
@@ -183,12 +196,18 @@ def _gzipped(path: Path) -> bool:
     return path.suffix == ".gz"
 
 
-def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.GzipFile(path) if _gzipped(path) else path.open("rb")
+@contextmanager
+def _opened(path: Path, roots: Roots) -> Iterator[gzip.GzipFile | io.BufferedReader]:
+    """Raises DatasetError for whatever reading it in the body raises."""
+    with (
+        reading(path, roots) as pinned,
+        gzip.GzipFile(pinned) if _gzipped(path) else pinned.open("rb") as stream,
+    ):
+        yield stream
 
 
-def _unpacked_size(path: Path) -> int:
+def _unpacked_size(path: Path, roots: Roots) -> int:
     """The unpacked size modulo 2**32, from the trailer of a gzip file of one member."""
-    with reading(path), path.open("rb") as stream:
+    with reading(path, roots) as pinned, pinned.open("rb") as stream:
         stream.seek(-4, 2)
         return int.from_bytes(stream.read(4), "little")

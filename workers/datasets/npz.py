@@ -4,14 +4,21 @@ import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from workers.datasets.dataset import Dataset, DatasetError, Description, Split, channels_last
+from workers.datasets.dataset import (
+    NOT_IN_DOCUMENT,
+    Dataset,
+    DatasetError,
+    Description,
+    Split,
+    channels_last,
+)
 from workers.datasets.npy_header import NpyHeader, read_npy_header
 from workers.datasets.reading import (
     DEFLATE_LIMIT,
@@ -22,6 +29,7 @@ from workers.datasets.reading import (
     quoted,
     reading,
 )
+from workers.roots import ANYWHERE, Roots
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -37,6 +45,7 @@ class Npz:
     """
 
     path: str
+    roots: Roots = field(default=ANYWHERE, metadata=NOT_IN_DOCUMENT)
 
     def describe(self) -> Description:
         """Read the headers, and y where it holds class numbers. Raises DatasetError.
@@ -58,8 +67,8 @@ class Npz:
     @contextmanager
     def _open(self) -> Iterator["_Arrays"]:
         path = checked_path(self.path)
-        file_bytes = file_size(path)
-        with reading(path), zipfile.ZipFile(path) as archive:
+        file_bytes = file_size(path, self.roots)
+        with reading(path, self.roots) as pinned, zipfile.ZipFile(pinned) as archive:
             entries = archive.infolist()
             names = sorted(entry.filename for entry in entries)
             if names != sorted(f"{name}.npy" for name in _NAMES):

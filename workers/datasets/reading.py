@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from workers.datasets.dataset import DatasetError
+from workers.roots import ANYWHERE, Roots
 
 DEFLATE_LIMIT = 1032  # deflate cannot shrink data further: https://zlib.net/zlib_tech.html
 BLOCK_BYTES = 1 << 20
@@ -41,10 +42,14 @@ def quoted(path: Path) -> str:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raises DatasetError for whatever reading `path` in the body raises."""
+def reading(path: Path, roots: Roots = ANYWHERE) -> Iterator[Path]:
+    """The path to read from in the body, where it lies within the roots.
+
+    Raises DatasetError for whatever that or reading raises.
+    """
     try:
-        yield
+        with roots.pinned(path) as pinned:
+            yield pinned
     except DatasetError:
         raise
     except _DAMAGE as error:
@@ -80,10 +85,10 @@ def checked_path(path: str | Path) -> Path:
     return Path(path)
 
 
-def file_size(path: Path) -> int:
+def file_size(path: Path, roots: Roots = ANYWHERE) -> int:
     """Bytes in the regular file at `path`. Raises DatasetError for anything else there."""
-    with reading(path):
-        status = path.stat()
+    with reading(path, roots) as pinned:
+        status = pinned.stat()
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
         raise DatasetError(f"{quoted(path)} is not a regular file; give the path of one.")
     return status.st_size
