@@ -148,7 +148,7 @@ def test_weights_of_an_attempt_that_was_given_up_meanwhile_are_dropped(tmp_path:
         yield WEIGHTS
 
     async def superseded() -> None:
-        raise NotTheRunnerError("r-1", "not the runner")
+        raise NotTheRunnerError("r-1", 1)
 
     file = runner_pb2.AnnouncedWeights(bytes=len(WEIGHTS), sha256=hashlib.sha256(WEIGHTS).digest())
     with pytest.raises(NotTheRunnerError):

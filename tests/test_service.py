@@ -44,13 +44,14 @@ from trainer.client import (
     UnreachableError,
 )
 from trainer.server.step_times import StepTimes
-from trainer.service import run_manager, watching
+from trainer.service import run_manager, transitions, watching
 from trainer.service.launcher import JobState, Launch
 from trainer.service.queue import WORKERS_PER_CORE
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
-from trainer.service.store import Store, StoredRun
+from trainer.service.store import Store
 from trainer.service.store_errors import StoreUnavailableError
+from trainer.service.stored_run import StoredRun
 from trainer.spec.parse import parse
 from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_message
@@ -545,7 +546,7 @@ def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
     ended = service.client.wait(run.id)
-    assert (ended.state, ended.attempt) == (FAILED, run_manager.FRUITLESS_ATTEMPTS)
+    assert (ended.state, ended.attempt) == (FAILED, transitions.FRUITLESS_ATTEMPTS)
     assert ended.message == (
         "5 attempts in a row got no further; the last: its runner died: MemoryError"
     )
