@@ -47,6 +47,7 @@ from trainer.server.step_times import StepTimes
 from trainer.service import run_manager, transitions, watching
 from trainer.service.launcher import JobState, Launch
 from trainer.service.queue import WORKERS_PER_CORE
+from trainer.service.ray_api import RayError
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
 from trainer.service.store import Store
@@ -458,6 +459,55 @@ def test_a_run_that_cannot_be_launched_fails_and_says_why(
     assert (run.state, run.message) == (FAILED, "it could not be launched: no room")
     following = service.client.submit(document)
     assert service.launcher.next_launch().run_id == following.id
+
+
+@on_both_databases
+@pytest.mark.parametrize(
+    "error", [RayError("Ray did not start"), ConnectionError("Connection refused")], ids=repr
+)
+def test_a_run_that_ray_does_not_take_is_launched_again(
+    service: RunningService, document: dict[str, Any], error: Exception
+) -> None:
+    service.launcher.errors.append(error)
+    run = service.client.submit(document)
+    launch = service.launcher.next_launch()
+    assert (launch.run_id, launch.attempt) == (run.id, 2)
+    queued = [e.state_change for e in run.events() if e.state_change.state == QUEUED]
+    assert queued[-1].message == f"it could not be launched: {error}; it is launched again"
+    runner = PlayedRunner(launch, service.channel)
+    runner.take()
+    runner.report(finished=RESULT)
+    assert run.wait().state == SUCCEEDED
+
+
+def test_a_run_that_ray_never_takes_fails_and_says_why(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    attempts = transitions.FRUITLESS_ATTEMPTS
+    service.launcher.errors += [RayError("Ray did not start")] * attempts
+    ended = service.client.submit(document).wait()
+    assert (ended.state, ended.attempt) == (FAILED, attempts)
+    assert ended.message == (
+        "5 attempts in a row got no further; the last: it could not be launched: Ray did not start"
+    )
+
+
+def test_a_run_that_is_to_stop_is_not_launched_again(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    launching, go_on = threading.Event(), threading.Event()
+
+    async def launch(_launch: Launch) -> None:
+        launching.set()
+        assert await asyncio.to_thread(go_on.wait, 30)
+        raise RayError("Ray died")
+
+    service.launcher.launch = launch  # type: ignore[method-assign]
+    run = service.client.submit(document)
+    assert launching.wait(30)
+    run.cancel()
+    go_on.set()
+    assert run.wait().state == CANCELLED
 
 
 def test_an_error_that_nobody_foresaw_does_not_stop_the_queue(

@@ -545,13 +545,17 @@ class RunManager:
             raise
         except RayUnreachableError as error:  # it is asked after, as one that was launched
             await self._tell_of_silence(run, str(error))
-        except (RayError, InvalidSpecError, RuntimeError, OSError) as error:
-            await self._not_launched(run, str(error))
+        except (RayError, OSError) as error:
+            why = f"it could not be launched: {error}"
+            await self._try_again(run, why, "it is launched again")
+        except (InvalidSpecError, RuntimeError) as error:
+            await self._not_launchable(run, str(error))
         except Exception as error:  # whatever is wrong with one run, the queue goes on
             _LOG.exception("run %s could not be launched", run_id)
-            await self._not_launched(run, f"{type(error).__name__}: {error}")
+            await self._not_launchable(run, f"{type(error).__name__}: {error}")
 
-    async def _not_launched(self, run: run_pb2.Run, why: str) -> None:
+    async def _not_launchable(self, run: run_pb2.Run, why: str) -> None:
+        """Fail a run that another attempt would not help."""
         reason = f"it could not be launched: {why}"
         await self._change(run.id, transitions.fail, run.attempt, reason)
 
@@ -596,9 +600,11 @@ class RunManager:
             message = f"{reason or 'the Ray cluster does not answer'}; the run waits for it"
             await self._change(run.id, transitions.warn, run.attempt, message)
 
-    async def _try_again(self, run: run_pb2.Run, reason: str) -> None:
-        """Queue a run whose attempt broke off; it goes on from its last snapshot."""
-        await self._change(run.id, transitions.break_off, run.attempt, reason)
+    async def _try_again(
+        self, run: run_pb2.Run, reason: str, again: str = transitions.GOES_ON
+    ) -> None:
+        """Queue a run whose attempt broke off."""
+        await self._change(run.id, transitions.break_off, run.attempt, reason, again)
 
     async def _reconcile(self) -> None:
         """Take over the runs whose services are gone."""
