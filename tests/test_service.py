@@ -11,6 +11,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from grpc_status import rpc_status
 from trainer.client import (
     Client,
     ClientError,
+    ElsewhereError,
     EndedError,
     NotFoundError,
     RunHandle,
@@ -45,6 +47,7 @@ from trainer.client import (
 )
 from trainer.server.step_times import StepTimes
 from trainer.service import run_manager, transitions, watching
+from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch
 from trainer.service.queue import WORKERS_PER_CORE
 from trainer.service.ray_api import RayError
@@ -1037,6 +1040,53 @@ def test_services_that_start_at_once_take_over_each_run_once(
         events = history_of(tmp_path / "state", run.id, store_url)
         again = [e for e in events if e.state_change.message.startswith("its service ended")]
         assert len(again) == (1 if i < CORES else 0)  # the others had not been launched
+
+
+@on_both_databases
+def test_the_runs_of_a_service_that_ends_later_are_taken_over_by_one_that_lives(
+    start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_manager, "RECONCILE_SECONDS", 0)
+    one = start_service()
+    run, runner = submit_and_take(one, document)
+    waiting = one.client.submit(document)
+    other = start_service(jobs=[runner.launch.job])
+    assert other.launcher.launched.empty()
+    one.stop()
+
+    def looked_after_there() -> bool:
+        try:
+            return other.client.cancel(run.id).stop_requested == run_pb2.STOP_CANCEL
+        except ElsewhereError:
+            return False
+
+    eventually(looked_after_there)
+    adopted = PlayedRunner(runner.launch, other.channel)
+    adopted.report(cancelled=runner_pb2.Cancelled())
+    assert other.launcher.next_launch().run_id == waiting.id
+
+
+def test_a_service_that_is_away_for_a_moment_keeps_its_runs(
+    start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone the first time that it is asked after, and back the second time, for ever."""
+    one = start_service()
+    run, _ = submit_and_take(one, document)
+    asked = count(1)
+    enough = threading.Event()
+
+    def is_gone(_instance: Instance, _name: str) -> bool:
+        number = next(asked)
+        if number > 6:
+            enough.set()
+        return number % 2 == 0
+
+    monkeypatch.setattr(Instance, "is_gone", is_gone)
+    monkeypatch.setattr(run_manager, "RECONCILE_SECONDS", 0)
+    other = start_service()
+    assert enough.wait(30)
+    with pytest.raises(ElsewhereError):
+        other.client.cancel(run.id)
 
 
 def test_a_queued_run_is_counted_after_a_restart(

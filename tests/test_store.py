@@ -306,6 +306,13 @@ def test_open_runs_are_those_of_a_service_in_some_states(store: Store) -> None:
     assert ids("service-2", {QUEUED}, 2) == ["r-2", "r-4"]
 
 
+def test_the_services_that_look_after_runs_are_those_of_open_runs(store: Store) -> None:
+    for i, service, state in ((2, "service-2", QUEUED), (3, "service-2", LAUNCHING)):
+        store.create(run_pb2.Run(id=f"r-{i}"), service, [change(state)])
+    store.create(run_pb2.Run(id="r-4"), "service-3", [change(SUCCEEDED)])
+    assert store.services() == {"service-1", "service-2"}
+
+
 def test_a_run_comes_with_its_first_events_or_not_at_all(store: Store) -> None:
     created = store.create(run_pb2.Run(id="r-2"), "service-1", [change(QUEUED), progress(1)])
     assert created == stored(store, "r-2")

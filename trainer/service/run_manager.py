@@ -58,6 +58,10 @@ LOST_SECONDS = 120.0
 CANCEL_SECONDS = 10.0
 """A runner that was told to stop has this long before its job is ended."""
 
+RECONCILE_SECONDS = 10.0
+"""Services are asked after so often, and those that were gone the last time too are succeeded. One
+that is started again sooner takes its runs over itself, at the address that their runners know."""
+
 DECIDING_SHARE = 0.1
 """At most this share of the time goes into deciding what starts, however long the queue is."""
 
@@ -108,6 +112,9 @@ class RunManager:
         # run is to be cancelled.
         self._heard: dict[str, float] = {}
         self._cancelling: dict[str, float] = {}
+        # When services were last asked after, and which of them were gone.
+        self._reconciled = time.monotonic()
+        self._gone: set[str] = set()
         self.logs = RunLogs(self.directory)
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
@@ -121,7 +128,8 @@ class RunManager:
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
         await self._ask_cluster()
-        await self._reconcile()
+        for service in await self._gone_services():
+            await self._take_over(service)
         self._task = asyncio.create_task(self._look_after_runs())
 
     async def close(self) -> None:
@@ -484,6 +492,7 @@ class RunManager:
             await self._decide()
         for stored in active:
             await self._look_after(stored)
+        await self._reconcile()
 
     def _forget_all_but(self, active: Collection[str]) -> None:
         for known in (self._heard, self._cancelling):
@@ -607,21 +616,27 @@ class RunManager:
         await self._change(run.id, transitions.break_off, run.attempt, reason, again)
 
     async def _reconcile(self) -> None:
-        """Take over the runs whose services are gone."""
-        runs = await self._read(self._store.open_runs)
-        for service in {stored.service for stored in runs}:
-            if await self._call(self._instance.is_gone, service):
-                theirs = [stored for stored in runs if stored.service == service]
-                await self._take_over(service, theirs)
+        """Take over the runs of services that have been gone for a while."""
+        now = time.monotonic()
+        if now - self._reconciled < RECONCILE_SECONDS:
+            return
+        gone = await self._gone_services()
+        for service in gone & self._gone:
+            await self._take_over(service)
+        self._reconciled, self._gone = now, gone
 
-    async def _take_over(self, gone: str, runs: Sequence[StoredRun]) -> None:
+    async def _gone_services(self) -> set[str]:
+        others = await self._read(self._store.services) - {self._instance.name}
+        return {other for other in others if await self._call(self._instance.is_gone, other)}
+
+    async def _take_over(self, gone: str) -> None:
         """Have a service's runs go on here, or close them with its command."""
+        runs = await self._read(self._store.open_runs, gone)
         if self._instance.was_temporary(gone):
             for stored in runs:
                 await self._end(stored, run_pb2.RUN_STATE_FAILED, "its command was killed")
         elif not self._instance.temporary:
-            me = self._instance.name
-            for stored in await self._call(self._store.adopt_waiting, gone, me):
+            for stored in await self._call(self._store.adopt_waiting, gone, self._instance.name):
                 await self._announce(stored)
             for stored in runs:
                 if stored.run.state not in history.WAITING:
@@ -629,13 +644,15 @@ class RunManager:
 
     async def _adopt(self, stored: StoredRun) -> None:
         """Look after a run whose job has not ended, as far as is known, or else queue it again."""
-        over = await self._launcher.state(_job(stored.run)) == JobState.ENDED
+        over = not self._silence and await self._launcher.state(_job(stored.run)) == JobState.ENDED
         me = self._instance.name
-        await self._change(stored.run.id, transitions.adopt, stored.service, me, over)
+        with contextlib.suppress(RunNotFoundError):  # another one has ended and deleted it
+            await self._change(stored.run.id, transitions.adopt, stored.service, me, over)
 
     async def _end(self, stored: StoredRun, state: run_pb2.RunState, message: str) -> None:
         """End a run with the command that it belonged to."""
-        await self._change(stored.run.id, transitions.end, stored.service, state, message)
+        with contextlib.suppress(RunNotFoundError):
+            await self._change(stored.run.id, transitions.end, stored.service, state, message)
 
     async def _mine(
         self, states: Collection[run_pb2.RunState] = history.OPEN, limit: int | None = None

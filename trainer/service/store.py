@@ -142,6 +142,11 @@ class Store:
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(statement.limit(limit))]
 
+    def services(self) -> set[str]:
+        """Those that look after runs which have not ended, be they alive or not."""
+        with self._database.reading() as connection:
+            return set(connection.execute(_SERVICES).scalars())
+
     def events(self, run_id: str, after: int, limit: int) -> list[run_pb2.Event]:
         """Events with a sequence number above ``after``, in order."""
         with self._database.reading() as connection:
@@ -201,6 +206,7 @@ class Store:
 
 _COLUMNS = [runs_table.c[name] for name in ("number", "run", *StoredRun._fields[2:])]
 _ALL = select(*_COLUMNS)
+_SERVICES = select(runs_table.c.service).where(runs_table.c.state.in_(history.OPEN)).distinct()
 _BY_ID = _ALL.where(runs_table.c.id == bindparam("run_id"))
 _BY_ID_TO_CHANGE = _BY_ID.with_for_update()
 _BY_REQUEST = _ALL.where(
