@@ -122,7 +122,7 @@ class RayNodes:
         log = self._start(
             "head",
             [
-                *("--head", "--port=0", *address),
+                *("--head", "--port=0", "--no-monitor", *address),
                 *("--dashboard-host=127.0.0.1", f"--dashboard-port={self._port}"),
                 f"--ray-client-server-port={free_port()}",
             ],

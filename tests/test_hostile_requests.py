@@ -6,7 +6,7 @@ import itertools
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -16,6 +16,7 @@ import grpc
 import pytest
 from conftest import RunningService, eventually
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -200,11 +201,33 @@ def test_a_list_by_more_labels_than_a_run_can_have_is_refused(service: RunningSe
     assert message == "labels must be at most 64, got 65"
 
 
-def report(launch: Launch, token: str, *reports: runner_pb2.RunReport) -> bytes:
+def report(
+    launch: Launch, token: str, *reports: runner_pb2.RunReport, log: Sequence[run_pb2.LogLine] = ()
+) -> bytes:
     request = runner_pb2.ReportRequest(
-        id=launch.run_id, attempt=launch.attempt, token=token, reports=reports
+        id=launch.run_id, attempt=launch.attempt, token=token, reports=reports, log=log
     )
     return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (run_pb2.LogLine(level=-1), "levels of LogLevel, got -1"),  # type: ignore[arg-type]
+        (
+            run_pb2.LogLine(time=Timestamp(seconds=2**62)),
+            f"times in the years 1 to 9999, got {2**62} s",
+        ),
+    ],
+)
+def test_a_log_line_that_cannot_be_written_down_is_refused(
+    service: RunningService, document: dict[str, Any], line: run_pb2.LogLine, problem: str
+) -> None:
+    service.client.submit(document)
+    launch = service.launcher.next_launch()
+    content = report(launch, launch.token, log=[line])
+    code, message, _ = refusal(service.channel, REPORT, content)
+    assert (code, message) == (grpc.StatusCode.INVALID_ARGUMENT, f"log must have {problem}")
 
 
 def test_a_token_of_other_than_ascii_letters_is_a_wrong_token(

@@ -98,6 +98,19 @@ def check_sources(sources: Collection[str]) -> None:
         raise InvalidRequestError("sources", f"must be at most {MOST_SOURCES}, got {len(sources)}")
 
 
+def check_log(lines: Sequence[run_pb2.LogLine]) -> None:
+    """Raises InvalidRequestError."""
+    for line in lines:
+        if line.level not in run_pb2.LogLevel.values():
+            raise InvalidRequestError("log", f"must have levels of LogLevel, got {line.level}")
+        try:
+            line.time.ToJsonString()
+        except ValueError:
+            raise InvalidRequestError(
+                "log", f"must have times in the years 1 to 9999, got {line.time.seconds} s"
+            ) from None
+
+
 def check_reports(reports: Sequence[runner_pb2.RunReport]) -> None:
     """Raises InvalidRequestError."""
     for report in reports:

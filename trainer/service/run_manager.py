@@ -25,7 +25,13 @@ from trainer.service.launcher import JobState, Launch, Launcher
 from trainer.service.points import Points
 from trainer.service.queue import NO_LIMITS, UserLimits
 from trainer.service.ray_api import RayError, RayUnreachableError
-from trainer.service.requests import check_labels, check_reports, check_request_id, check_spec_size
+from trainer.service.requests import (
+    check_labels,
+    check_log,
+    check_reports,
+    check_request_id,
+    check_spec_size,
+)
 from trainer.service.run_errors import (
     NotTheRunnerError,
     RunFilesError,
@@ -402,6 +408,7 @@ class RunManager:
         """
         stored = await self._speaker(run_id, attempt, token)
         check_reports(reports)
+        check_log(log)
         if stored.run.state in history.ACTIVE:
             self._heard[run_id] = time.monotonic()
         # Before the events, so that whoever sees the run's end finds its last lines.
