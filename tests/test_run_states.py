@@ -225,6 +225,17 @@ def test_a_runner_that_was_given_up_is_refused_before_there_is_another(
     assert refused(runner.wishes)
 
 
+def test_nothing_is_kept_in_mind_of_a_run_that_has_ended_though_its_runner_speaks(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = running(service, document)
+    run.cancel()
+    runner.report(cancelled=runner_pb2.Cancelled())
+    assert runner.wishes().cancel
+    manager = service.manager
+    eventually(lambda: not manager._heard and not manager._cancelling)
+
+
 # --- services that end in between ---------------------------------------------------------------
 
 

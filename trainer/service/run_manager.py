@@ -174,7 +174,7 @@ class RunManager:
         check_spec_size(message)
         spec = parse(to_document(message))
         run = run_pb2.Run(
-            id=f"r-{secrets.token_hex(4)}",
+            id=f"r-{secrets.token_hex(8)}",
             spec=to_message(spec),
             created=_now(),
             workers=spec.workers.count,
