@@ -10,7 +10,7 @@ import runpy
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,10 @@ from trainer.service.ray_api import RayError
 from trainer.service.run_manager import RunManager
 from trainer.service.service import Service
 from trainer.service.settings import Limits, Settings
-from trainer.v1 import runner_pb2, runner_pb2_grpc
+from trainer.service.store import Store
+from trainer.service.stored_run import StoredRun
+from trainer.service.transitions import Change
+from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
 
 ROOT = Path(__file__).parents[1]
 CORES = 2
@@ -43,6 +46,12 @@ def eventually(condition: Callable[[], T], seconds: float = SECONDS) -> T:
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
         pause.wait(0.02)
     return value
+
+
+def append(store: Store, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun | None:
+    """Let events happen to a run, whatever it is like; the run, or None if there is none."""
+    change = store.change(run_id, lambda stored: Change(stored, events))
+    return None if change is None else change.stored
 
 
 @pytest.fixture

@@ -92,13 +92,14 @@ def _die(*_: object) -> None:
 
 
 def _kill_at(step: str, launcher: FakeLauncher) -> None:
-    create, begin_attempt, launch = Store.create, Store.begin_attempt, launcher.launch
+    create, change, launch = Store.create, Store.change, launcher.launch
 
     def created(*arguments: Any) -> Any:
         return create(*arguments), _die()
 
+    # Nothing changes a run before its first attempt.
     def begun(*arguments: Any) -> Any:
-        return begin_attempt(*arguments), _die()
+        return change(*arguments), _die()
 
     async def launched(*arguments: Any) -> Any:
         return await launch(*arguments), _die()
@@ -109,9 +110,9 @@ def _kill_at(step: str, launcher: FakeLauncher) -> None:
         case 1:
             Store.create = created  # type: ignore[method-assign]
         case 2:
-            Store.begin_attempt = _die  # type: ignore[assignment,method-assign]
+            Store.change = _die  # type: ignore[assignment,method-assign]
         case 3:
-            Store.begin_attempt = begun  # type: ignore[method-assign]
+            Store.change = begun  # type: ignore[method-assign]
         case 4:
             launcher.launch = launched  # type: ignore[method-assign]
 

@@ -7,9 +7,11 @@ import json
 import re
 import ssl
 import stat
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -390,7 +392,26 @@ def test_a_revoked_token_is_believed_for_two_seconds_at_most(
     clock[0] += 0.01
     with pytest.raises(authentication.NotAuthenticatedError, match="was revoked"):
         asyncio.run(known.caller(metadata))
+    known.close()
     assert authentication.FRESH_SECONDS == 2
+
+
+def test_a_token_is_looked_up_while_other_work_holds_every_thread(users: Users) -> None:
+    metadata = [("authorization", f"Bearer {users.token('ann', Role.VIEWER)}")]
+    known, go_on = authentication.Authenticator(users.tokens), threading.Event()
+
+    async def look_up() -> Caller:
+        only = ThreadPoolExecutor(1)
+        only.submit(go_on.wait, SECONDS)
+        asyncio.get_running_loop().set_default_executor(only)
+        try:
+            async with asyncio.timeout(SECONDS / 2):
+                return await known.caller(metadata)
+        finally:
+            go_on.set()
+
+    assert asyncio.run(look_up()).user == "ann"
+    known.close()
 
 
 def test_a_token_expires_to_the_microsecond_also_while_it_is_believed(
@@ -405,6 +426,7 @@ def test_a_token_expires_to_the_microsecond_also_while_it_is_believed(
     monkeypatch.setattr(authentication.time, "time_ns", lambda: (1_000_000 + HOUR) * 1000)
     with pytest.raises(authentication.NotAuthenticatedError, match="has expired"):
         asyncio.run(known.caller(metadata))
+    known.close()
 
 
 def test_a_stream_ends_when_its_token_does(

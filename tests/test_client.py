@@ -40,7 +40,8 @@ from trainer.client.errors import REASONS
 from trainer.client.retry import Retry
 from trainer.service.api import CODES, RUNNERS_CODES, reason
 from trainer.service.settings import Limits, SettingsError
-from trainer.service.store import Store, StoredRun
+from trainer.service.store import Store
+from trainer.service.stored_run import StoredRun
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import requires
@@ -29,11 +29,11 @@ from trainer.runner.local_link import LocalLink, alone_in
 from trainer.runner.runner import Runner
 from trainer.runner.service_link import ServiceLink
 from trainer.runner.workplace import workplace
-from trainer.service import run_manager
+from trainer.service import ray_api, run_manager
 from trainer.service.code_package import code_package
 from trainer.service.launcher import JobState
 from trainer.service.queue import RAY_UNITS, worker_cpus, workers_limit
-from trainer.service.ray_api import RayError, RayUnreachableError
+from trainer.service.ray_api import RayApi, RayError, RayUnreachableError
 from trainer.service.ray_cluster import OLDEST_RAY, RayCluster
 from trainer.service.run_errors import NotTheRunnerError
 from trainer.service.settings import SettingsError
@@ -172,7 +172,7 @@ def test_weights_of_an_attempt_that_was_given_up_meanwhile_are_dropped(tmp_path:
         yield WEIGHTS
 
     async def superseded() -> None:
-        raise NotTheRunnerError("r-1", "not the runner")
+        raise NotTheRunnerError("r-1", 1)
 
     file = runner_pb2.AnnouncedWeights(bytes=len(WEIGHTS), sha256=hashlib.sha256(WEIGHTS).digest())
     with pytest.raises(NotTheRunnerError):
@@ -337,6 +337,31 @@ def test_something_that_speaks_no_http_is_no_cluster() -> None:
         with pytest.raises(RayUnreachableError, match=r"does not answer"):
             RayCluster(url, {}).cpus()
         thread.join(SECONDS)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        RayApi.version,
+        RayApi.cpus,
+        lambda api: api.status("job"),
+        lambda api: api.logs("job"),
+        lambda api: api.stop("job"),
+        lambda api: api.submit("job", "true", {}),
+        lambda api: api.put_package("code.zip", b"code"),
+    ],
+    ids=["version", "cpus", "status", "logs", "stop", "submit", "put_package"],
+)
+def test_a_dashboard_that_hangs_is_waited_for_within_a_bound(
+    ask: Callable[[RayApi], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was stopped: the kernel takes the connection, and nobody answers."""
+    for bound in ("CALL_SECONDS", "SUBMIT_SECONDS"):
+        monkeypatch.setattr(ray_api, bound, 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        api = RayApi(f"http://127.0.0.1:{server.getsockname()[1]}", {})
+        with pytest.raises(RayUnreachableError, match=r"does not answer: timed out$"):
+            ask(api)
 
 
 def test_the_oldest_ray_is_that_of_the_distribution() -> None:

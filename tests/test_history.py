@@ -188,3 +188,16 @@ def test_giving_way_is_no_fruitless_attempt() -> None:
         for event in (change(LAUNCHING), change(RUNNING), PREEMPTED, change(QUEUED)):
             assert history.apply(run, event)
     assert (run.attempt, run.fruitless_attempts) == (10, 0)
+
+
+def stop_requested(stop: run_pb2.Stop) -> run_pb2.Event:
+    return run_pb2.Event(stop_requested=run_pb2.StopRequested(stop=stop))
+
+
+def test_a_wish_to_stop_lasts_as_long_as_the_attempt_and_to_cancel_outdoes_to_pause() -> None:
+    pause, cancel = map(stop_requested, (run_pb2.STOP_PAUSE, run_pb2.STOP_CANCEL))
+    running = (change(QUEUED), change(LAUNCHING))
+    assert after(*running, pause, change(RUNNING)).stop_requested == run_pb2.STOP_PAUSE
+    assert after(*running, cancel, pause).stop_requested == run_pb2.STOP_CANCEL
+    for state in (QUEUED, run_pb2.RUN_STATE_PAUSED, CANCELLED, SUCCEEDED):
+        assert not after(*running, pause, change(state)).stop_requested

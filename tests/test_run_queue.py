@@ -14,7 +14,7 @@ from trainer.client import ClientError, QueueFullError
 from trainer.service import run_manager
 from trainer.service.queue import UserLimits
 from trainer.service.run_queue import YIELD_SECONDS, RunQueue
-from trainer.service.store import StoredRun
+from trainer.service.stored_run import StoredRun
 from trainer.spec.violations import InvalidSpecError
 from trainer.v1 import run_pb2, runner_pb2, service_pb2
 

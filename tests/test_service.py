@@ -11,6 +11,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,23 @@ from grpc_status import rpc_status
 from trainer.client import (
     Client,
     ClientError,
+    ElsewhereError,
     EndedError,
     NotFoundError,
     RunHandle,
     UnreachableError,
 )
 from trainer.server.step_times import StepTimes
-from trainer.service import run_manager, watching
+from trainer.service import run_manager, transitions, watching
+from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch
 from trainer.service.queue import WORKERS_PER_CORE
+from trainer.service.ray_api import RayError
 from trainer.service.service import Service
 from trainer.service.settings import Settings, SettingsError
-from trainer.service.store import Store, StoredRun
+from trainer.service.store import Store
 from trainer.service.store_errors import StoreUnavailableError
+from trainer.service.stored_run import StoredRun
 from trainer.spec.parse import parse
 from trainer.spec.violations import InvalidSpecError
 from trainer.spec.wire import to_message
@@ -481,6 +486,55 @@ def test_a_launch_that_fails_tells_nobody_the_runners_token(
     assert not any(given[0].token in str(each) for each in told)
 
 
+@on_both_databases
+@pytest.mark.parametrize(
+    "error", [RayError("Ray did not start"), ConnectionError("Connection refused")], ids=repr
+)
+def test_a_run_that_ray_does_not_take_is_launched_again(
+    service: RunningService, document: dict[str, Any], error: Exception
+) -> None:
+    service.launcher.errors.append(error)
+    run = service.client.submit(document)
+    launch = service.launcher.next_launch()
+    assert (launch.run_id, launch.attempt) == (run.id, 2)
+    queued = [e.state_change for e in run.events() if e.state_change.state == QUEUED]
+    assert queued[-1].message == f"it could not be launched: {error}; it is launched again"
+    runner = PlayedRunner(launch, service.channel)
+    runner.take()
+    runner.report(finished=RESULT)
+    assert run.wait().state == SUCCEEDED
+
+
+def test_a_run_that_ray_never_takes_fails_and_says_why(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    attempts = transitions.FRUITLESS_ATTEMPTS
+    service.launcher.errors += [RayError("Ray did not start")] * attempts
+    ended = service.client.submit(document).wait()
+    assert (ended.state, ended.attempt) == (FAILED, attempts)
+    assert ended.message == (
+        "5 attempts in a row got no further; the last: it could not be launched: Ray did not start"
+    )
+
+
+def test_a_run_that_is_to_stop_is_not_launched_again(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    launching, go_on = threading.Event(), threading.Event()
+
+    async def launch(_launch: Launch) -> None:
+        launching.set()
+        assert await asyncio.to_thread(go_on.wait, 30)
+        raise RayError("Ray died")
+
+    service.launcher.launch = launch  # type: ignore[method-assign]
+    run = service.client.submit(document)
+    assert launching.wait(30)
+    run.cancel()
+    go_on.set()
+    assert run.wait().state == CANCELLED
+
+
 def test_an_error_that_nobody_foresaw_does_not_stop_the_queue(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -567,7 +621,7 @@ def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
     ended = service.client.wait(run.id)
-    assert (ended.state, ended.attempt) == (FAILED, run_manager.FRUITLESS_ATTEMPTS)
+    assert (ended.state, ended.attempt) == (FAILED, transitions.FRUITLESS_ATTEMPTS)
     assert ended.message == (
         "5 attempts in a row got no further; the last: its runner died: MemoryError"
     )
@@ -1008,6 +1062,53 @@ def test_services_that_start_at_once_take_over_each_run_once(
         events = history_of(tmp_path / "state", run.id, store_url)
         again = [e for e in events if e.state_change.message.startswith("its service ended")]
         assert len(again) == (1 if i < CORES else 0)  # the others had not been launched
+
+
+@on_both_databases
+def test_the_runs_of_a_service_that_ends_later_are_taken_over_by_one_that_lives(
+    start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_manager, "RECONCILE_SECONDS", 0)
+    one = start_service()
+    run, runner = submit_and_take(one, document)
+    waiting = one.client.submit(document)
+    other = start_service(jobs=[runner.launch.job])
+    assert other.launcher.launched.empty()
+    one.stop()
+
+    def looked_after_there() -> bool:
+        try:
+            return other.client.cancel(run.id).stop_requested == run_pb2.STOP_CANCEL
+        except ElsewhereError:
+            return False
+
+    eventually(looked_after_there)
+    adopted = PlayedRunner(runner.launch, other.channel)
+    adopted.report(cancelled=runner_pb2.Cancelled())
+    assert other.launcher.next_launch().run_id == waiting.id
+
+
+def test_a_service_that_is_away_for_a_moment_keeps_its_runs(
+    start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone the first time that it is asked after, and back the second time, for ever."""
+    one = start_service()
+    run, _ = submit_and_take(one, document)
+    asked = count(1)
+    enough = threading.Event()
+
+    def is_gone(_instance: Instance, _name: str) -> bool:
+        number = next(asked)
+        if number > 6:
+            enough.set()
+        return number % 2 == 0
+
+    monkeypatch.setattr(Instance, "is_gone", is_gone)
+    monkeypatch.setattr(run_manager, "RECONCILE_SECONDS", 0)
+    other = start_service()
+    assert enough.wait(30)
+    with pytest.raises(ElsewhereError):
+        other.client.cancel(run.id)
 
 
 def test_a_queued_run_is_counted_after_a_restart(

@@ -14,25 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import eventually
+from conftest import append, eventually
 from google.protobuf.timestamp_pb2 import Timestamp
 from postgres_server import PostgresServer
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from trainer.service import transitions
 from trainer.service.database import Database, has_password
 from trainer.service.file_locks import FileLocks
 from trainer.service.locks import Locks
 from trainer.service.postgres_locks import PostgresLocks
+from trainer.service.run_errors import NotPausedError
 from trainer.service.run_filter import RunFilter
 from trainer.service.schema import SCHEMA_VERSION
-from trainer.service.store import RequestConflictError, RunNotEndedError, Store, StoredRun
+from trainer.service.store import RequestConflictError, RunNotEndedError, Store
 from trainer.service.store_errors import StoreError, StoreUnavailableError
-from trainer.v1 import run_pb2
+from trainer.service.stored_run import StoredRun
+from trainer.service.transitions import Change, Transition
+from trainer.v1 import run_pb2, runner_pb2
 
 SUCCEEDED = run_pb2.RUN_STATE_SUCCEEDED
 QUEUED = run_pb2.RUN_STATE_QUEUED
 LAUNCHING = run_pb2.RUN_STATE_LAUNCHING
+CANCELLED = run_pb2.RUN_STATE_CANCELLED
 
 
 def progress(step: int) -> run_pb2.Event:
@@ -41,6 +46,29 @@ def progress(step: int) -> run_pb2.Event:
 
 def change(state: run_pb2.RunState) -> run_pb2.Event:
     return run_pb2.Event(state_change=run_pb2.StateChange(state=state))
+
+
+def launch(store: Store, service: str = "service-1", token: str = "token") -> Change:
+    return happen(store, lambda now: transitions.launch(now, service, token))
+
+
+def report(store: Store, steps: dict[int, int], attempt: int = 1, token: str = "token") -> None:
+    """The runner of an attempt is at these steps, by the number of the report that says so."""
+    reports = {
+        number: runner_pb2.RunReport(number=number, progress=run_pb2.Progress(step=step))
+        for number, step in steps.items()
+    }
+    happen(store, lambda now: transitions.report(now, attempt, token, reports))
+
+
+def adopt(store: Store, gone: str, service: str, over: bool = False) -> Change:
+    return happen(store, lambda now: transitions.adopt(now, gone, service, over))
+
+
+def happen(store: Store, transition: Transition) -> Change:
+    change = store.change("r-1", transition)
+    assert change is not None
+    return change
 
 
 @pytest.fixture
@@ -97,16 +125,16 @@ def test_nobody_else_on_the_machine_reads_the_store(path: Path) -> None:
 
 def test_events_are_numbered_from_1_without_gaps_for_each_run(store: Store) -> None:
     store.create(run_pb2.Run(id="r-2"), "service-1")
-    store.append("r-1", [progress(10), progress(11)])
-    store.append("r-2", [progress(20)])
-    store.append("r-1", [])
-    store.append("r-1", [progress(12)])
+    append(store, "r-1", [progress(10), progress(11)])
+    append(store, "r-2", [progress(20)])
+    append(store, "r-1", [])
+    append(store, "r-1", [progress(12)])
     assert steps(store) == [(1, 10), (2, 11), (3, 12)]
     assert steps(store, "r-2") == [(1, 20)]
 
 
 def test_the_run_is_what_its_events_made_of_it(store: Store) -> None:
-    running = store.append("r-1", [change(run_pb2.RUN_STATE_RUNNING), progress(4)])
+    running = append(store, "r-1", [change(run_pb2.RUN_STATE_RUNNING), progress(4)])
     assert running is not None
     assert (running.run.state, running.run.progress.step) == (run_pb2.RUN_STATE_RUNNING, 4)
     assert running == stored(store)
@@ -114,8 +142,8 @@ def test_the_run_is_what_its_events_made_of_it(store: Store) -> None:
 
 def test_events_after_the_end_are_dropped_and_take_no_number(store: Store) -> None:
     end = change(run_pb2.RUN_STATE_CANCELLED)
-    store.append("r-1", [progress(1), end, progress(2)])
-    store.append("r-1", [progress(3), change(run_pb2.RUN_STATE_SUCCEEDED)])
+    append(store, "r-1", [progress(1), end, progress(2)])
+    append(store, "r-1", [progress(3), change(run_pb2.RUN_STATE_SUCCEEDED)])
     assert [event.WhichOneof("kind") for event in store.events("r-1", 0, 10)] == [
         "progress",
         "state_change",
@@ -126,15 +154,13 @@ def test_events_after_the_end_are_dropped_and_take_no_number(store: Store) -> No
 
 
 def test_events_are_read_in_pages(store: Store) -> None:
-    store.append("r-1", [progress(step) for step in range(10)])
+    append(store, "r-1", [progress(step) for step in range(10)])
     assert [event.sequence for event in store.events("r-1", 3, 4)] == [4, 5, 6, 7]
     assert store.events("r-1", 10, 4) == []
 
 
 def test_nothing_can_happen_to_a_run_that_does_not_exist(store: Store) -> None:
-    assert store.append("r-9", [progress(1)]) is None
-    assert store.begin_attempt("r-9", "service-1", "token", progress(1)) is None
-    assert store.adopt("r-9", "service-1", "service-2", None) is None
+    assert append(store, "r-9", [progress(1)]) is None
     assert not store.delete("r-9")
     assert store.get("r-\0") is None
     assert store.get("r-9") is None
@@ -142,22 +168,66 @@ def test_nothing_can_happen_to_a_run_that_does_not_exist(store: Store) -> None:
 
 
 def test_the_number_of_the_last_report_is_kept_until_the_next_attempt(store: Store) -> None:
-    store.append("r-1", [change(QUEUED)])
-    store.begin_attempt("r-1", "service-1", "token-1", change(LAUNCHING))
-    store.append_reported("r-1", {7: progress(1)})
-    store.append("r-1", [progress(2), change(QUEUED)])
+    append(store, "r-1", [change(QUEUED)])
+    launch(store, token="token-1")
+    report(store, {7: 1}, token="token-1")
+    append(store, "r-1", [progress(2), change(QUEUED)])
     assert (stored(store).reported, stored(store).token) == (7, "token-1")
-    launched = store.begin_attempt("r-1", "service-1", "token-2", change(LAUNCHING))
-    assert launched is not None
+    launched = launch(store, token="token-2").stored
     assert (launched.reported, launched.token, launched.run.attempt) == (0, "token-2", 2)
     assert launched == stored(store)
 
 
 def test_a_report_that_comes_again_among_new_ones_happens_once(store: Store) -> None:
-    store.append_reported("r-1", {1: progress(1), 3: progress(2)})
-    store.append_reported("r-1", {1: progress(1), 3: progress(2), 4: progress(3)})
-    assert [event.progress.step for event in store.events("r-1", 0, 10)] == [1, 2, 3]
-    assert (stored(store).reported, stored(store).sequence) == (4, 3)
+    append(store, "r-1", [change(QUEUED)])
+    launch(store)
+    report(store, {1: 1, 3: 2})
+    report(store, {1: 1, 3: 2, 4: 3})
+    assert [event.progress.step for event in store.events("r-1", 2, 10)] == [1, 2, 3]
+    assert (stored(store).reported, stored(store).sequence) == (4, 5)
+
+
+def test_a_transition_sees_what_happened_before_it_and_nothing_happens_meanwhile(
+    store: Store, place: Path | str
+) -> None:
+    """Two services decide about one run at once: the second decides when the first has stored."""
+    append(store, "r-1", [change(QUEUED)])
+    other = Store(place)
+    decides, waits = threading.Event(), threading.Event()
+
+    def pause_slowly(now: StoredRun) -> Change:
+        decides.set()
+        assert waits.wait(30)
+        return transitions.pause(now, "service-1")
+
+    def launch_at_once(now: StoredRun) -> Change:
+        assert now.run.state == run_pb2.RUN_STATE_PAUSED
+        return transitions.launch(now, "service-1", "token")
+
+    with ThreadPoolExecutor(2) as pool:
+        pause = pool.submit(store.change, "r-1", pause_slowly)
+        assert decides.wait(30)
+        launched = pool.submit(other.change, "r-1", launch_at_once)
+        waits.set()
+        assert pause.result(30).stored.run.state == run_pb2.RUN_STATE_PAUSED
+        assert not launched.result(30).events
+    assert stored(store).run.attempt == 0
+    other.close()
+
+
+def test_a_transition_that_is_refused_changes_nothing(store: Store) -> None:
+    append(store, "r-1", [change(QUEUED)])
+    before = stored(store)
+    with pytest.raises(NotPausedError):
+        store.change("r-1", lambda now: transitions.resume(now, "service-1"))
+    assert stored(store) == before
+
+
+def test_a_state_that_may_not_follow_is_dropped(store: Store) -> None:
+    append(store, "r-1", [change(QUEUED), change(run_pb2.RUN_STATE_PAUSED)])
+    append(store, "r-1", [change(LAUNCHING), change(run_pb2.RUN_STATE_RUNNING), change(SUCCEEDED)])
+    now = stored(store)
+    assert (now.run.state, now.sequence) == (run_pb2.RUN_STATE_PAUSED, 2)
 
 
 def test_runs_come_newest_first_in_pages(store: Store) -> None:
@@ -171,27 +241,27 @@ def test_runs_come_newest_first_in_pages(store: Store) -> None:
 
 def test_open_runs_come_oldest_first(store: Store) -> None:
     store.create(run_pb2.Run(id="r-2"), "service-2")
-    store.append("r-1", [progress(1)])
+    append(store, "r-1", [progress(1)])
     assert [found.run.id for found in store.open_runs()] == ["r-1", "r-2"]
 
 
 def test_a_run_is_taken_over_from_a_service_once(store: Store) -> None:
-    adopted = store.adopt("r-1", "service-1", "service-2", None)
-    assert adopted == stored(store)
+    adopted = adopt(store, "service-1", "service-2")
+    assert adopted.stored == stored(store)
     assert stored(store).service == "service-2"
-    assert store.adopt("r-1", "service-1", "service-3", change(QUEUED)) is None
+    assert not adopt(store, "service-1", "service-3", over=True).events
     assert stored(store).service == "service-2"
 
 
 def test_the_runner_of_a_run_that_is_taken_over_is_kept_unless_the_run_is_queued_again(
     store: Store,
 ) -> None:
-    store.append("r-1", [change(QUEUED)])
-    store.begin_attempt("r-1", "service-1", "token", change(LAUNCHING))
-    store.append_reported("r-1", {3: progress(1)})
-    store.adopt("r-1", "service-1", "service-2", None)
+    append(store, "r-1", [change(QUEUED)])
+    launch(store)
+    report(store, {3: 1})
+    adopt(store, "service-1", "service-2")
     assert (stored(store).token, stored(store).reported) == ("token", 3)
-    store.adopt("r-1", "service-2", "service-3", change(QUEUED))
+    adopt(store, "service-2", "service-3", over=True)
     assert (stored(store).token, stored(store).run.state) == ("", QUEUED)
 
 
@@ -212,16 +282,16 @@ def test_runs_that_wait_are_taken_over_together(store: Store) -> None:
 
 @pytest.mark.parametrize("state", [run_pb2.RUN_STATE_PAUSED, LAUNCHING, SUCCEEDED])
 def test_only_a_queued_run_is_launched(store: Store, state: run_pb2.RunState) -> None:
-    store.append("r-1", [change(state)])
+    append(store, "r-1", [change(state)])
     before = stored(store)
-    assert store.begin_attempt("r-1", "service-1", "token", change(LAUNCHING)) is None
+    assert not launch(store).events
     assert stored(store) == before
 
 
 def test_a_run_is_launched_by_the_service_that_looks_after_it(store: Store) -> None:
-    store.append("r-1", [change(QUEUED)])
-    assert store.begin_attempt("r-1", "service-2", "token", change(LAUNCHING)) is None
-    assert store.begin_attempt("r-1", "service-1", "token", change(LAUNCHING)) is not None
+    append(store, "r-1", [change(QUEUED)])
+    assert not launch(store, "service-2").events
+    assert launch(store, "service-1").events
 
 
 def test_open_runs_are_those_of_a_service_in_some_states(store: Store) -> None:
@@ -235,6 +305,13 @@ def test_open_runs_are_those_of_a_service_in_some_states(store: Store) -> None:
     assert ids("service-2") == ["r-2", "r-3", "r-4", "r-6"]
     assert ids("service-2", {QUEUED}) == ["r-2", "r-4", "r-6"]
     assert ids("service-2", {QUEUED}, 2) == ["r-2", "r-4"]
+
+
+def test_the_services_that_look_after_runs_are_those_of_open_runs(store: Store) -> None:
+    for i, service, state in ((2, "service-2", QUEUED), (3, "service-2", LAUNCHING)):
+        store.create(run_pb2.Run(id=f"r-{i}"), service, [change(state)])
+    store.create(run_pb2.Run(id="r-4"), "service-3", [change(SUCCEEDED)])
+    assert store.services() == {"service-1", "service-2"}
 
 
 def test_a_run_comes_with_its_first_events_or_not_at_all(store: Store) -> None:
@@ -255,7 +332,7 @@ def requested(run_id: str, **fields: Any) -> run_pb2.Run:
 
 def test_a_request_is_stored_once(store: Store) -> None:
     first = store.create(requested("r-2", labels={"a": "1"}), "service-1", [change(QUEUED)])
-    store.append("r-2", [progress(7)])
+    append(store, "r-2", [progress(7)])
     again = store.create(requested("r-3", labels={"a": "1"}), "service-2", [change(QUEUED)])
     assert (again.run.id, again.run.progress.step) == (first.run.id, 7)
     assert store.get("r-3") is None
@@ -378,14 +455,14 @@ def test_pages_are_stable_while_runs_come_and_go(listed: Store, oldest_first: bo
     first = listed.page(None, 2, wanted)
     for i, seconds in ((6, 1000), (7, -1000)):
         listed.create(run_pb2.Run(id=f"r-{i}", created=Timestamp(seconds=seconds)), "service-1")
-    listed.append(first[-1].run.id, [change(SUCCEEDED)])
+    append(listed, first[-1].run.id, [change(CANCELLED)])
     listed.delete(first[-1].run.id)
     rest = ids(listed.page(first[-1].cursor, 10, wanted))
     assert rest == [*before[2:], "r-6" if oldest_first else "r-7"]
 
 
 def test_a_state_is_found_as_it_is_now(listed: Store) -> None:
-    listed.append("r-2", [change(SUCCEEDED)])
+    append(listed, "r-2", [change(CANCELLED)])
     assert ids(listed.page(None, 10, RunFilter(frozenset({QUEUED})))) == ["r-4"]
 
 
@@ -420,22 +497,22 @@ def test_the_request_id_of_a_deleted_run_can_be_used_again(store: Store) -> None
 def test_a_run_id_is_given_once(store: Store) -> None:
     with pytest.raises(IntegrityError):
         store.create(run_pb2.Run(id="r-1"), "service-1")
-    assert store.append("r-1", [progress(1)]) is not None
+    assert append(store, "r-1", [progress(1)]) is not None
 
 
 def test_what_fails_halfway_leaves_nothing_behind(store: Store) -> None:
-    store.append("r-1", [progress(1)])
+    append(store, "r-1", [progress(1)])
     with pytest.raises(AttributeError):
-        store.append("r-1", [progress(2), None])  # type: ignore[list-item]
+        append(store, "r-1", [progress(2), None])  # type: ignore[list-item]
     assert steps(store) == [(1, 1)]
-    store.append("r-1", [progress(3)])
+    append(store, "r-1", [progress(3)])
     assert steps(store) == [(1, 1), (2, 3)]
 
 
 def test_everything_is_there_after_reopening(store: Store, place: Path | str) -> None:
-    store.append("r-1", [change(QUEUED)])
-    store.begin_attempt("r-1", "service-1", "token", change(LAUNCHING))
-    store.append_reported("r-1", {2: progress(1)})
+    append(store, "r-1", [change(QUEUED)])
+    launch(store)
+    report(store, {2: 1})
     before, events = stored(store), store.events("r-1", 0, 10)
     store.close()
     again = Store(place)
@@ -448,22 +525,22 @@ def test_two_stores_may_share_a_database(store: Store, place: Path | str) -> Non
     other = Store(place)
     with ThreadPoolExecutor(2) as pool:
         for each in (store, other):
-            pool.submit(lambda each=each: [each.append("r-1", [progress(1)]) for _ in range(20)])
+            pool.submit(lambda each=each: [append(each, "r-1", [progress(1)]) for _ in range(20)])
     assert [sequence for sequence, _ in steps(store)] == list(range(1, 41))
     other.close()
 
 
 def test_threads_that_append_at_once_leave_no_gaps_and_lose_nothing(store: Store) -> None:
-    def append(thread: int) -> list[int]:
+    def append_some(thread: int) -> list[int]:
         found = []
         for i in range(25):
-            run = store.append("r-1", [progress(1000 * thread + i)])
+            run = append(store, "r-1", [progress(1000 * thread + i)])
             assert run is not None
             found.append(run.sequence)
         return found
 
     with ThreadPoolExecutor(4) as pool:
-        given = [sequence for part in pool.map(append, range(4)) for sequence in part]
+        given = [sequence for part in pool.map(append_some, range(4)) for sequence in part]
     assert sorted(given) == list(range(1, 101))
     assert sorted(step for _, step in steps(store)) == sorted(
         1000 * thread + i for thread in range(4) for i in range(25)
@@ -547,7 +624,7 @@ def test_a_store_of_version_1_is_brought_forward_with_its_runs(path: Path) -> No
         assert store.events("r-2", 0, 10) == [event]
         store.close()
     store = Store(path)
-    store.append("r-2", [progress(6)])
+    append(store, "r-2", [progress(6)])
     assert steps(store, "r-2") == [(1, 5), (2, 6)]
     store.create(requested("r-4"), "service-new")
     assert ids(store.open_runs("service-new")) == ["r-4"]
@@ -602,19 +679,23 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "runs.db")
 
 
-APPEND_FOR_EVER = """
+REPORT_FOR_EVER = """
 import sys
 from itertools import count
 from pathlib import Path
 
+from trainer.service import transitions
+from trainer.service.events import state_event
 from trainer.service.store import Store
-from trainer.v1 import run_pb2
+from trainer.v1 import run_pb2, runner_pb2
 
 store = Store(sys.argv[1] if "//" in sys.argv[1] else Path(sys.argv[1]))
-store.create(run_pb2.Run(id="r-1"), "service-1")
+store.create(run_pb2.Run(id="r-1"), "service-1", [state_event(run_pb2.RUN_STATE_QUEUED)])
+store.change("r-1", lambda now: transitions.launch(now, "service-1", "token"))
 for step in count(1):
-    event = run_pb2.Event(progress=run_pb2.Progress(step=step))
-    print(store.append_reported("r-1", {step: event}).sequence, flush=True)
+    report = runner_pb2.RunReport(progress=run_pb2.Progress(step=step))
+    store.change("r-1", lambda now: transitions.report(now, 1, "token", {step: report}))
+    print(step, flush=True)
 """
 
 
@@ -623,7 +704,7 @@ def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(
     place: Path | str, acknowledged: int
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", APPEND_FOR_EVER, str(place)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", REPORT_FOR_EVER, str(place)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for _ in range(acknowledged):
@@ -632,12 +713,13 @@ def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(
         rest = [line for line in process.stdout if line.endswith("\n")]
     said = acknowledged + len(rest)
     store = Store(place)
-    found = steps(store)
+    queued, launched, *found = steps(store)
+    assert (queued, launched) == ((1, 0), (2, 0))
     # What was under way when it was killed may be there or not.
     assert len(found) in (said, said + 1)
-    assert found == [(i, i) for i in range(1, len(found) + 1)]
+    assert found == [(i + 2, i) for i in range(1, len(found) + 1)]
     run = stored(store)
-    assert (run.sequence, run.reported, run.run.progress.step) == (len(found),) * 3
+    assert (run.sequence - 2, run.reported, run.run.progress.step) == (len(found),) * 3
     store.close()
 
 
@@ -657,7 +739,7 @@ def test_connections_that_were_lost_are_made_again(
     postgres_server.disconnect()
     assert stored(store).run.id == "r-1"
     postgres_server.disconnect()
-    store.append("r-1", [progress(1)])
+    append(store, "r-1", [progress(1)])
     assert steps(store) == [(1, 1)]
     store.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import PlayedRunner, RunningService, StartService, eventually
+from conftest import PlayedRunner, RunningService, StartService, append, eventually
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -173,7 +173,7 @@ def test_a_reader_that_stops_reading_has_one_page_read_for_it(
     store: Store, pages: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 10)
-    store.append("r-1", [*map(step, range(1, 100)), end()])
+    append(store, "r-1", [*map(step, range(1, 100)), end()])
 
     async def read() -> None:
         threads = StoreThreads()
@@ -228,7 +228,7 @@ def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list
 
         readers = [asyncio.create_task(read()) for _ in range(100)]
         for event in [*map(step, range(1, 40)), end()]:
-            stored = await threads.write(store.append, "r-1", [event])
+            stored = await threads.write(append, store, "r-1", [event])
             assert stored is not None
             watched.announce("r-1", stored.sequence)
         async with asyncio.timeout(30):

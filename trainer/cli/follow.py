@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from trainer.cli.show import duration, metric, state_name, waiting
+from trainer.service.events import STOPS
 from trainer.v1 import run_pb2, service_pb2
 
 LINE_SECONDS = 0.5
@@ -77,6 +78,8 @@ def _show(display: Display, event: run_pb2.Event) -> None:
             display.note(f"the parameter server is started again: {event.restarted.reason}")
         case "preempted":
             display.note(f"gives way to {event.preempted.by} at the next snapshot")
+        case "stop_requested":
+            display.note(STOPS[event.stop_requested.stop])
         case "warning":
             display.note(f"warning: {event.warning.message}")
 

@@ -75,12 +75,17 @@ def document(run: run_pb2.Run) -> Document:
         "snapshot_step": run.snapshot_step or None,
         "queue": _queue(run.queue) if run.HasField("queue") else None,
         "preempted_by": run.preempted_by or None,
+        "stop_requested": _stop(run.stop_requested),
         "message": run.message or None,
         "warnings": list(run.warnings),
         "created": _time(run, "created"),
         "started": _time(run, "started"),
         "ended": _time(run, "ended"),
     }
+
+
+def _stop(stop: run_pb2.Stop) -> str | None:
+    return run_pb2.Stop.Name(stop).removeprefix("STOP_").lower() if stop else None
 
 
 def _queue(status: run_pb2.QueueStatus) -> Document:

@@ -41,8 +41,9 @@ from trainer.service.run_filter import parse_cursor, parse_filter
 from trainer.service.run_logs import LogsClosedError
 from trainer.service.run_manager import RunManager
 from trainer.service.run_weights import NoWeightsError
-from trainer.service.store import RequestConflictError, RunNotEndedError, StoredRun
+from trainer.service.store import RequestConflictError, RunNotEndedError
 from trainer.service.store_errors import StoreUnavailableError
+from trainer.service.stored_run import StoredRun
 from trainer.service.watching import Heartbeat
 from trainer.service.weights_inbox import WeightsDamagedError, WeightsNotStoredError
 from trainer.spec.violations import InvalidSpecError

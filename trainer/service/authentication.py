@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from trainer.service.caller import Caller
 from trainer.service.token_store import TokenStore
@@ -25,6 +26,9 @@ class Authenticator:
 
     def __init__(self, tokens: TokenStore) -> None:
         self._tokens = tokens
+        # Of its own: files and clusters that hang may hold every thread of the loop's, and a call
+        # that cannot even be told from a stranger's is none.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         # Only tokens that exist, so there are never more than the store has.
         self._known: dict[str, tuple[float, StoredToken]] = {}
 
@@ -58,10 +62,15 @@ class Authenticator:
         read, token = self._known.get(token_id, (now - FRESH_SECONDS, None))
         if token is not None and now - read < FRESH_SECONDS:
             return token
-        found = await asyncio.to_thread(self._tokens.get, token_id)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._thread, self._tokens.get, token_id)
         if found is None:
             self._known.pop(token_id, None)
         else:
             # The time before the store was asked: what was revoked meanwhile counts from there.
             self._known[token_id] = now, found
         return found
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._thread.shutdown()

@@ -6,6 +6,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from trainer.v1 import run_pb2, runner_pb2
 
+STOPS = {
+    run_pb2.STOP_PAUSE: "it is asked to pause",
+    run_pb2.STOP_CANCEL: "it is asked to stop for good",
+}
+"""What is told of a run when its stop is requested."""
+
 
 def now() -> Timestamp:
     """This moment."""

@@ -50,6 +50,8 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
             run.restarts += 1
         case "preempted":
             run.preempted_by = event.preempted.by
+        case "stop_requested":
+            run.stop_requested = max(run.stop_requested, event.stop_requested.stop)
     return True
 
 
@@ -72,5 +74,6 @@ def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:
         run.ended.CopyFrom(event.time)
     if change.state not in ACTIVE:
         run.ClearField("preempted_by")
+        run.ClearField("stop_requested")
     if change.HasField("result"):
         run.result.CopyFrom(change.result)

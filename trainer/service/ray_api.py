@@ -131,7 +131,7 @@ class RayApi:
             raise self._no_ray() from None
 
     def _call(
-        self, method: str, path: str, body: bytes | None = None, seconds: float = CALL_SECONDS
+        self, method: str, path: str, body: bytes | None = None, seconds: float | None = None
     ) -> bytes | None:
         """The answer's content, or None for what does not exist.
 
@@ -145,7 +145,7 @@ class RayApi:
             # Not sent on to where an answer redirects to.
             request.add_unredirected_header(name, value)
         try:
-            with self._opener.open(request, timeout=seconds) as response:
+            with self._opener.open(request, timeout=seconds or CALL_SECONDS) as response:
                 content: bytes = response.read()
                 return content
         except urllib.error.HTTPError as error:

@@ -41,6 +41,9 @@ class RunFilesError(RunError):
 class NotTheRunnerError(RunError):
     """The caller is not the runner of the run's current attempt."""
 
+    def __init__(self, run_id: str, attempt: int) -> None:
+        super().__init__(run_id, f"not the runner of attempt {attempt} of run {run_id[:80]!r}")
+
 
 class QueueFullError(Exception):
     """A user has as many runs waiting as one may have."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trainer.service import history
+from trainer.service.events import STOPS
 from trainer.service.log_file import LogFile, LogReader
 from trainer.service.requests import HEARTBEAT_SECONDS
 from trainer.v1 import run_pb2, service_pb2
@@ -187,6 +188,8 @@ def _told(run: run_pb2.Run, event: run_pb2.Event) -> run_pb2.LogLine | None:
         case "scaled":
             message = f"{event.scaled.workers} worker(s) wanted"
             level = run_pb2.LOG_LEVEL_INFO
+        case "stop_requested":
+            message, level = STOPS[event.stop_requested.stop], run_pb2.LOG_LEVEL_INFO
         case _:
             return None
     return run_pb2.LogLine(

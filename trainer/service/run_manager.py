@@ -11,14 +11,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from trainer.metrics import Metrics
 from trainer.server.weights import WEIGHTS
-from trainer.service import history, queue, weights_inbox
+from trainer.service import history, queue, transitions, weights_inbox
 from trainer.service.caller import LOCAL_ADMIN, Caller, PriorityNotAllowedError, Role
 from trainer.service.confinement import Confinement
-from trainer.service.events import from_report as _from_report
 from trainer.service.events import new_event as _event
 from trainer.service.events import now as _now
 from trainer.service.events import state_event as _state
@@ -35,11 +34,8 @@ from trainer.service.requests import (
     check_spec_size,
 )
 from trainer.service.run_errors import (
-    NotPausedError,
     NotTheRunnerError,
     QueueFullError,
-    RunElsewhereError,
-    RunEndedError,
     RunFilesError,
     RunNotFoundError,
     WorkersError,
@@ -47,10 +43,12 @@ from trainer.service.run_errors import (
 from trainer.service.run_filter import Cursor, RunFilter
 from trainer.service.run_logs import RunLogs
 from trainer.service.run_queue import RunQueue
-from trainer.service.store import RunNotEndedError, Store, StoredRun
+from trainer.service.store import RunNotEndedError, Store
 from trainer.service.store_errors import StoreError
 from trainer.service.store_threads import StoreThreads
+from trainer.service.stored_run import StoredRun
 from trainer.service.tls import Tls
+from trainer.service.transitions import Change, Transition
 from trainer.service.watching import EVENTS_AT_ONCE, LOOK_UP_SECONDS, Heartbeat, Watching
 from trainer.spec.parse import check_against_data, describe_data, parse
 from trainer.spec.roots import SpecRoots
@@ -69,8 +67,9 @@ LOST_SECONDS = 120.0
 CANCEL_SECONDS = 10.0
 """A runner that was told to stop has this long before its job is ended."""
 
-FRUITLESS_ATTEMPTS = 5
-"""A run whose attempts break off so often in a row without getting further has failed."""
+RECONCILE_SECONDS = 10.0
+"""Services are asked after so often, and those that were gone the last time too are succeeded. One
+that is started again sooner takes its runs over itself, at the address that their runners know."""
 
 DECIDING_SHARE = 0.1
 """At most this share of the time goes into deciding what starts, however long the queue is."""
@@ -80,6 +79,7 @@ UNTOLD_CORES = 256
 
 _LOG = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -118,11 +118,13 @@ class RunManager:
         self._confinement = confinement
         self.roots = SpecRoots() if confinement is None else confinement.roots
         self._wake = asyncio.Event()
-        # When each active run's runner last called, when each cancellation was asked for, and
-        # which runs are to pause.
+        # Of active runs: when the runner last called, and since when it is known here that the
+        # run is to be cancelled.
         self._heard: dict[str, float] = {}
         self._cancelling: dict[str, float] = {}
-        self._pausing: set[str] = set()
+        # When services were last asked after, and which of them were gone.
+        self._reconciled = time.monotonic()
+        self._gone: set[str] = set()
         self.logs = RunLogs(self.directory)
         self._task: asyncio.Task[None] | None = None
         self.service_address = ""
@@ -136,7 +138,8 @@ class RunManager:
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
         await self._ask_cluster()
-        await self._reconcile()
+        for service in await self._gone_services():
+            await self._take_over(service)
         self._task = asyncio.create_task(self._look_after_runs())
 
     async def close(self) -> None:
@@ -147,9 +150,7 @@ class RunManager:
         try:
             if self._instance.temporary:
                 for stored in await self._mine():
-                    await self._set_state(
-                        stored.run.id, run_pb2.RUN_STATE_CANCELLED, "its command ended"
-                    )
+                    await self._end(stored, run_pb2.RUN_STATE_CANCELLED, "its command ended")
         except StoreError as error:
             _LOG.error("what the next service has to close is left open: %s", error)
         finally:
@@ -177,7 +178,7 @@ class RunManager:
         check_spec_size(message)
         spec = parse(to_document(message))
         run = run_pb2.Run(
-            id=f"r-{secrets.token_hex(4)}",
+            id=f"r-{secrets.token_hex(8)}",
             spec=to_message(spec),
             created=_now(),
             workers=spec.workers.count,
@@ -299,11 +300,7 @@ class RunManager:
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError
         """
-        run = await self._changeable(run_id)
-        if run.state in history.WAITING:
-            return await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
-        self._cancelling.setdefault(run_id, time.monotonic())
-        return run
+        return (await self._change(run_id, transitions.cancel, self._instance.name)).stored.run
 
     async def pause(self, run_id: str) -> run_pb2.Run:
         """Have a run stop at a snapshot; a running one is paused when its runner says so.
@@ -311,12 +308,7 @@ class RunManager:
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError
         """
-        run = await self._changeable(run_id)
-        if run.state == run_pb2.RUN_STATE_QUEUED:
-            return await self._set_state(run_id, run_pb2.RUN_STATE_PAUSED, "paused while queued")
-        if run.state != run_pb2.RUN_STATE_PAUSED:
-            self._pausing.add(run_id)
-        return run
+        return (await self._change(run_id, transitions.pause, self._instance.name)).stored.run
 
     async def resume(self, run_id: str) -> run_pb2.Run:
         """Queue a paused run again.
@@ -324,10 +316,7 @@ class RunManager:
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError, NotPausedError
         """
-        run = await self._changeable(run_id)
-        if run.state != run_pb2.RUN_STATE_PAUSED:
-            raise NotPausedError(run_id, f"run {run_id} is not paused, so it cannot be resumed")
-        return await self._set_state(run_id, run_pb2.RUN_STATE_QUEUED, "resumed")
+        return (await self._change(run_id, transitions.resume, self._instance.name)).stored.run
 
     async def scale(self, run_id: str, workers: int) -> run_pb2.Run:
         """Have a run work with another number of workers, now or when it is launched.
@@ -336,7 +325,9 @@ class RunManager:
             RunNotFoundError, RunEndedError, RunElsewhereError, WorkersError
             InvalidSpecError: its data lies, by now, where it may not.
         """
-        run = await self._changeable(run_id)
+        stored = await self._stored(run_id)
+        transitions.check_changeable(stored, self._instance.name)
+        run = stored.run
         spec = await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
         data = await asyncio.to_thread(describe_data, spec)
         most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
@@ -347,8 +338,8 @@ class RunManager:
                 f"fits here), got {workers}",
             )
         self._check_scaled(run, workers)
-        event = _event(scaled=run_pb2.Scaled(workers=workers))
-        return (await self._append(run_id, [event])).run
+        changed = await self._change(run_id, transitions.scale, self._instance.name, workers)
+        return changed.stored.run
 
     def _check_scaled(self, run: run_pb2.Run, workers: int) -> None:
         """Hold a user's CPUs to their limit. Raises WorkersError."""
@@ -361,17 +352,6 @@ class RunManager:
                 f"run {run.id} cannot have {workers} workers: its user may have {most} CPUs, and "
                 f"other runs hold {others} of them",
             )
-
-    async def _changeable(self, run_id: str) -> run_pb2.Run:
-        """A run that is going on, or will, and is looked after here."""
-        stored = await self._stored(run_id)
-        if history.ended(stored.run):
-            raise RunEndedError(run_id, f"run {run_id} has already ended")
-        if stored.service != self._instance.name:
-            raise RunElsewhereError(
-                run_id, f"run {run_id} belongs to another service on this run store; ask that one"
-            )
-        return stored.run
 
     def watch(
         self, run_id: str, after: int | None, heartbeat: float
@@ -413,7 +393,7 @@ class RunManager:
         Raises:
             NotTheRunnerError, RunFilesError
         """
-        stored = await self._runner_of(run_id, attempt, token)
+        await self._runner_of(run_id, attempt, token)
         folder = self.directory(run_id)
         try:
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
@@ -421,10 +401,9 @@ class RunManager:
             raise RunFilesError(
                 run_id, f"the folder {folder} cannot be made: {error.strerror}"
             ) from None
+        taken = await self._change(run_id, transitions.take, attempt, token)
         self._heard[run_id] = time.monotonic()
-        if stored.run.state == run_pb2.RUN_STATE_LAUNCHING:
-            await self._append(run_id, [_state(run_pb2.RUN_STATE_RUNNING)])
-        return stored.run
+        return taken.stored.run
 
     def directory(self, run_id: str) -> Path:
         """Where a run's files lie."""
@@ -443,34 +422,33 @@ class RunManager:
         Raises:
             NotTheRunnerError, InvalidRequestError
         """
-        stored = await self._runner_of(run_id, attempt, token)
+        stored = await self._speaker(run_id, attempt, token)
         check_reports(reports)
         check_log(log)
-        self._heard[run_id] = time.monotonic()
+        if stored.run.state in history.ACTIVE:
+            self._heard[run_id] = time.monotonic()
         # Before the events, so that whoever sees the run's end finds its last lines.
         await self.logs.add(run_id, log)
-        events = {}
+        numbered = {}
         for report in reports:
             if report.HasField("step_times"):
                 self._metrics.step_times(run_id, report.step_times)
             else:
-                events[report.number] = self._from_report(stored.run, report)
-        if events:
-            appended = await self._call(self._store.append_reported, run_id, events)
-            if appended is not None:
-                stored = appended
-                await self._announce(stored)
+                numbered[report.number] = report
+        if numbered:
+            stored = (
+                await self._store_change(
+                    run_id, lambda now: transitions.report(now, attempt, token, numbered)
+                )
+            ).stored
+            # Without the events, of which the runner has logged what there is to say.
+            await self._announce(stored)
+        run = stored.run
         return runner_pb2.ReportResponse(
-            cancel=run_id in self._cancelling or history.ended(stored.run),
-            pause=run_id in self._pausing or bool(stored.run.preempted_by),
-            workers=stored.run.workers,
+            cancel=run.stop_requested == run_pb2.STOP_CANCEL or run.state not in history.ACTIVE,
+            pause=run.stop_requested == run_pb2.STOP_PAUSE or bool(run.preempted_by),
+            workers=run.workers,
         )
-
-    def _from_report(self, run: run_pb2.Run, report: runner_pb2.RunReport) -> run_pb2.Event:
-        if report.HasField("paused") and run.preempted_by and run.id not in self._pausing:
-            message = f"preempted by {run.preempted_by} at step {report.paused.step}"
-            return _state(run_pb2.RUN_STATE_QUEUED, message)
-        return _from_report(report)
 
     async def put_weights(
         self, file: runner_pb2.AnnouncedWeights, chunks: AsyncIterator[bytes]
@@ -497,16 +475,17 @@ class RunManager:
             yield chunk
 
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
+        """The run of a runner whose attempt goes on. Raises NotTheRunnerError."""
+        stored = await self._speaker(run_id, attempt, token)
+        transitions.check_runner(stored, attempt, token)
+        return stored
+
+    async def _speaker(self, run_id: str, attempt: int, token: str) -> StoredRun:
+        """The run of a runner whose attempt may be over. Raises NotTheRunnerError."""
         stored = await self._read(self._store.get, run_id)
-        if (
-            stored is None
-            or stored.run.attempt != attempt
-            or not stored.token
-            or not secrets.compare_digest(stored.token.encode(), token.encode())
-        ):
-            raise NotTheRunnerError(
-                run_id, f"not the runner of attempt {attempt} of run {run_id[:80]!r}"
-            )
+        if stored is None:
+            raise NotTheRunnerError(run_id, attempt)
+        transitions.check_speaker(stored, attempt, token)
         return stored
 
     # The loop that launches and looks after.
@@ -529,12 +508,19 @@ class RunManager:
     async def _look_once(self) -> None:
         await self._call(self._instance.live)
         active = await self._mine(history.ACTIVE)
+        self._forget_all_but({stored.run.id for stored in active})
         if self._queue_is_stale:
             await self._read_queue()
         if await self._ask_cluster():
             await self._decide()
         for stored in active:
             await self._look_after(stored)
+        await self._reconcile()
+
+    def _forget_all_but(self, active: Collection[str]) -> None:
+        for known in (self._heard, self._cancelling):
+            for run_id in known.keys() - active:
+                del known[run_id]
 
     async def _ask_cluster(self) -> bool:
         """Learn what the cluster has; while it does not answer or has none, nothing is launched."""
@@ -556,10 +542,10 @@ class RunManager:
     async def _decide(self) -> None:
         """Launch what is to start, and tell what is to give way."""
         began = time.monotonic()
-        decision = self._queue.decide(self._pausing | self._cancelling.keys())
+        decision = self._queue.decide()
         self._deciding = time.monotonic() - began
         for run_id, by in decision.preempt.items():
-            await self._append(run_id, [_event(preempted=run_pb2.Preempted(by=by))])
+            await self._change(run_id, transitions.preempt, self._instance.name, by)
         for run_id in decision.start:
             await self._launch(run_id)
 
@@ -573,37 +559,38 @@ class RunManager:
 
     async def _launch(self, run_id: str) -> None:
         token = secrets.token_urlsafe(32)
-        event = _state(run_pb2.RUN_STATE_LAUNCHING)
-        launched = await self._call(
-            self._store.begin_attempt, run_id, self._instance.name, token, event
-        )
-        if launched is None:
+        launched = await self._change(run_id, transitions.launch, self._instance.name, token)
+        if not launched.events:
             self._queue_is_stale = True
             return
-        await self._announce(launched, [event])
-        launch = self._launch_of(launched.run, token)
+        run = launched.stored.run
         try:
             # Again: a link may lead elsewhere by now, and roots may be others since a restart. The
             # run's processes look again at each file that they open.
-            await asyncio.to_thread(self._confined, parse(to_document(launched.run.spec)))
+            await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
             await self._launcher.start()
-            if run_id in self._cancelling:
-                await self._set_state(run_id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+            now = await self._change(run_id, transitions.stop_before_launch, run.attempt)
+            if now.events:
                 return
             self._heard[run_id] = time.monotonic()
-            await self._launcher.launch(launch)
+            await self._launcher.launch(self._launch_of(run, token))
+        except StoreError:  # the run is looked after as one whose runner is silent
+            raise
         except RayUnreachableError as error:  # it is asked after, as one that was launched
-            await self._tell_of_silence(run_id, str(error))
-        except (RayError, InvalidSpecError, RuntimeError, OSError) as error:
-            await self._fail_launch(launch, str(error))
+            await self._tell_of_silence(run, _without(token, error))
+        except (RayError, OSError) as error:
+            why = f"it could not be launched: {_without(token, error)}"
+            await self._try_again(run, why, "it is launched again")
+        except (InvalidSpecError, RuntimeError) as error:
+            await self._not_launchable(run, _without(token, error))
         except Exception as error:  # whatever is wrong with one run, the queue goes on
             _LOG.exception("run %s could not be launched", run_id)
-            await self._fail_launch(launch, f"{type(error).__name__}: {error}")
+            await self._not_launchable(run, f"{type(error).__name__}: {_without(token, error)}")
 
-    async def _fail_launch(self, launch: Launch, why: str) -> None:
-        # Ray may repeat what it was given, and clients and logs are told of this.
-        reason = f"it could not be launched: {why.replace(launch.token, '[token]')}"
-        await self._set_state(launch.run_id, run_pb2.RUN_STATE_FAILED, reason)
+    async def _not_launchable(self, run: run_pb2.Run, why: str) -> None:
+        """Fail a run that another attempt would not help."""
+        reason = f"it could not be launched: {why}"
+        await self._change(run.id, transitions.fail, run.attempt, reason)
 
     def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
         launch = Launch(run.id, run.attempt, token, self.service_address)
@@ -617,9 +604,10 @@ class RunManager:
         run, now = stored.run, time.monotonic()
         job = _job(run)
         silence = now - self._heard.setdefault(run.id, now)
-        if now - self._cancelling.get(run.id, now) > CANCEL_SECONDS:
+        cancels = run.stop_requested == run_pb2.STOP_CANCEL
+        if cancels and now - self._cancelling.setdefault(run.id, now) > CANCEL_SECONDS:
             await self._stop(job)
-            await self._set_state(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
+            await self._change(run.id, transitions.overdue, run.attempt)
         elif not self._launcher.alive():
             await self._try_again(run, "the Ray cluster died")
         elif silence > LOST_SECONDS:
@@ -631,50 +619,48 @@ class RunManager:
                 reason = f"its runner died: {await self._launcher.log_tail(job)}"
                 await self._try_again(run, reason)
             elif state == JobState.UNKNOWN:
-                await self._tell_of_silence(run.id, self._silence)
+                await self._tell_of_silence(run, self._silence)
 
     async def _stop(self, job: str) -> None:
         """End a job, unless its cluster, which has just been asked, does not answer."""
         if not self._silence:
             await self._launcher.stop_job(job)
 
-    async def _tell_of_silence(self, run_id: str, reason: str) -> None:
+    async def _tell_of_silence(self, run: run_pb2.Run, reason: str) -> None:
         """Say once in a run that nobody knows of its runner, because its cluster is silent."""
-        if run_id not in self._told:
-            self._told.add(run_id)
+        if run.id not in self._told:
+            self._told.add(run.id)
             message = f"{reason or 'the Ray cluster does not answer'}; the run waits for it"
-            await self._append(run_id, [_event(warning=run_pb2.Warning(message=message))])
+            await self._change(run.id, transitions.warn, run.attempt, message)
 
-    async def _try_again(self, run: run_pb2.Run, reason: str) -> None:
-        """Queue a run whose attempt broke off; it goes on from its last snapshot."""
-        if run.id in self._cancelling:
-            await self._set_state(run.id, run_pb2.RUN_STATE_CANCELLED, "cancelled")
-        elif run.id in self._pausing:
-            await self._set_state(run.id, run_pb2.RUN_STATE_PAUSED, reason)
-        elif (attempts := history.fruitless(run)) >= FRUITLESS_ATTEMPTS:
-            often = f"{attempts} attempts in a row got no further; the last: {reason}"
-            await self._set_state(run.id, run_pb2.RUN_STATE_FAILED, often)
-        else:
-            again = f"{reason}; it goes on from its last snapshot"
-            await self._set_state(run.id, run_pb2.RUN_STATE_QUEUED, again)
+    async def _try_again(
+        self, run: run_pb2.Run, reason: str, again: str = transitions.GOES_ON
+    ) -> None:
+        """Queue a run whose attempt broke off."""
+        await self._change(run.id, transitions.break_off, run.attempt, reason, again)
 
     async def _reconcile(self) -> None:
-        """Take over the runs whose services are gone."""
-        runs = await self._read(self._store.open_runs)
-        for service in {stored.service for stored in runs}:
-            if await self._call(self._instance.is_gone, service):
-                theirs = [stored for stored in runs if stored.service == service]
-                await self._take_over(service, theirs)
+        """Take over the runs of services that have been gone for a while."""
+        now = time.monotonic()
+        if now - self._reconciled < RECONCILE_SECONDS:
+            return
+        gone = await self._gone_services()
+        for service in gone & self._gone:
+            await self._take_over(service)
+        self._reconciled, self._gone = now, gone
 
-    async def _take_over(self, gone: str, runs: Sequence[StoredRun]) -> None:
+    async def _gone_services(self) -> set[str]:
+        others = await self._read(self._store.services) - {self._instance.name}
+        return {other for other in others if await self._call(self._instance.is_gone, other)}
+
+    async def _take_over(self, gone: str) -> None:
         """Have a service's runs go on here, or close them with its command."""
+        runs = await self._read(self._store.open_runs, gone)
         if self._instance.was_temporary(gone):
             for stored in runs:
-                message = "its command was killed"
-                await self._set_state(stored.run.id, run_pb2.RUN_STATE_FAILED, message)
+                await self._end(stored, run_pb2.RUN_STATE_FAILED, "its command was killed")
         elif not self._instance.temporary:
-            me = self._instance.name
-            for stored in await self._call(self._store.adopt_waiting, gone, me):
+            for stored in await self._call(self._store.adopt_waiting, gone, self._instance.name):
                 await self._announce(stored)
             for stored in runs:
                 if stored.run.state not in history.WAITING:
@@ -682,15 +668,15 @@ class RunManager:
 
     async def _adopt(self, stored: StoredRun) -> None:
         """Look after a run whose job has not ended, as far as is known, or else queue it again."""
-        queued = None
-        if await self._launcher.state(_job(stored.run)) == JobState.ENDED:
-            message = "its service ended; it goes on from its last snapshot"
-            queued = _state(run_pb2.RUN_STATE_QUEUED, message)
-        adopted = await self._call(
-            self._store.adopt, stored.run.id, stored.service, self._instance.name, queued
-        )
-        if adopted is not None:
-            await self._announce(adopted, [queued] if queued is not None else ())
+        over = not self._silence and await self._launcher.state(_job(stored.run)) == JobState.ENDED
+        me = self._instance.name
+        with contextlib.suppress(RunNotFoundError):  # another one has ended and deleted it
+            await self._change(stored.run.id, transitions.adopt, stored.service, me, over)
+
+    async def _end(self, stored: StoredRun, state: run_pb2.RunState, message: str) -> None:
+        """End a run with the command that it belonged to."""
+        with contextlib.suppress(RunNotFoundError):
+            await self._change(stored.run.id, transitions.end, stored.service, state, message)
 
     async def _mine(
         self, states: Collection[run_pb2.RunState] = history.OPEN, limit: int | None = None
@@ -699,27 +685,36 @@ class RunManager:
 
     # Events.
 
-    async def _set_state(self, run_id: str, state: run_pb2.RunState, message: str) -> run_pb2.Run:
-        return (await self._append(run_id, [_state(state, message)])).run
+    async def _change(
+        self,
+        run_id: str,
+        transition: Callable[Concatenate[StoredRun, P], Change],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Change:
+        """Let a transition happen to a run; see Store.change. Raises RunNotFoundError too."""
+        change = await self._store_change(
+            run_id, lambda stored: transition(stored, *args, **kwargs)
+        )
+        await self._announce(change.stored, change.events)
+        return change
 
-    async def _append(self, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun:
-        stored = await self._call(self._store.append, run_id, events)
-        if stored is None:
+    async def _store_change(self, run_id: str, transition: Transition) -> Change:
+        change = await self._call(self._store.change, run_id, transition)
+        if change is None:
             raise RunNotFoundError(run_id)
-        await self._announce(stored, events)
-        return stored
+        return change
 
     async def _announce(self, stored: StoredRun, events: Sequence[run_pb2.Event] = ()) -> None:
         """Tell watchers, metrics and the queue that a run has changed, and the log by what."""
         run = stored.run
-        waited = self._queue.update(stored)
+        # A runner may speak to another service than the one that looks after its run.
+        mine = stored.service == self._instance.name
+        waited = self._queue.update(stored) if mine else None
         if waited is not None:
             self._metrics.waited(waited)
         await self.logs.tell(run, events)
         if run.state not in history.ACTIVE:
-            self._heard.pop(run.id, None)
-            self._cancelling.pop(run.id, None)
-            self._pausing.discard(run.id)
             self._wake.set()
         self._metrics.run(run)
         self.watching.announce(run.id, stored.sequence)
@@ -741,3 +736,8 @@ class RunManager:
 def _job(run: run_pb2.Run) -> str:
     """The job of the run's present attempt."""
     return Launch(run.id, run.attempt, "", "").job
+
+
+def _without(token: str, error: Exception) -> str:
+    """What an error says: Ray may repeat what it was given, and clients and logs are told of it."""
+    return str(error).replace(token, "[token]")

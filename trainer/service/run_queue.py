@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trainer.service import forecast, history, queue
 from trainer.service.queue import NO_LIMITS, Decision, Running, UserLimits, Waiting
-from trainer.service.store import StoredRun
+from trainer.service.stored_run import StoredRun
 from trainer.service.usage import Usage
 from trainer.v1 import run_pb2
 
@@ -121,16 +121,12 @@ class RunQueue:
         self._entries.clear()
         self._paused.clear()
 
-    def decide(self, stopping: Collection[str] = ()) -> Decision:
-        """What starts and what gives way now.
-
-        Args:
-            stopping: ids of runs that have been told to stop, besides those that give way.
-        """
+    def decide(self) -> Decision:
+        """What starts and what gives way now."""
         now, cores = self._clock(), self._cores()
         self._count_usage(now)
-        for run_id, entry in self._entries.items():
-            told = bool(run_id in stopping or entry.stored.run.preempted_by)
+        for entry in self._entries.values():
+            told = bool(entry.stored.run.stop_requested or entry.stored.run.preempted_by)
             entry.told = (now if entry.told is None else entry.told) if told else None
         waiting, running = self._waiting(cores), self._running(now, cores)
         usage = self._usage.cpu_seconds
@@ -151,7 +147,7 @@ class RunQueue:
         if entry is None or _holds(entry.stored):
             return None
         if self._view.stale and self._clock() - self._view.at > VIEW_SECONDS:
-            self.decide([run_id for run_id, e in self._entries.items() if e.told is not None])
+            self.decide()
         return self._view.statuses.get(run_id)
 
     def placed(self, stored: StoredRun) -> StoredRun:

@@ -68,6 +68,7 @@ class Service:
             if settings.confines
             else None
         )
+        self._authenticator: Authenticator | None = None
         self._metrics_server: Any = None
         self.address = ""
         self.metrics_address: str | None = None
@@ -142,9 +143,9 @@ class Service:
         return PostgresLocks(store)
 
     def _gate(self) -> Gate:
-        authenticates = self._settings.authenticates
-        authenticator = Authenticator(self._store.tokens) if authenticates else None
-        return Gate(authenticator, self._manager.get, Audit(self._settings.state))
+        if self._settings.authenticates:
+            self._authenticator = Authenticator(self._store.tokens)
+        return Gate(self._authenticator, self._manager.get, Audit(self._settings.state))
 
     def _add_standard_services(self) -> None:
         names = [
@@ -230,6 +231,8 @@ class Service:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
         await self._launcher.close()
+        if self._authenticator is not None:
+            self._authenticator.close()
         self._store.close()
         self._instance.close()
 

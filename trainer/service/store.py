@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -20,13 +20,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from trainer.service import history
+from trainer.service import history, transitions
 from trainer.service.database import Database
 from trainer.service.run_filter import Cursor, RunFilter
 from trainer.service.schema import events as events_table
 from trainer.service.schema import labels as labels_table
 from trainer.service.schema import runs as runs_table
+from trainer.service.stored_run import StoredRun
 from trainer.service.token_store import TokenStore
+from trainer.service.transitions import Change, Transition
 from trainer.v1 import run_pb2
 
 
@@ -47,21 +49,6 @@ class RunNotEndedError(RuntimeError):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"run {run_id} has not ended, so it cannot be deleted; cancel it first")
         self.run_id = run_id
-
-
-class StoredRun(NamedTuple):
-    """A run with what only the service needs to know of it."""
-
-    number: int
-    run: run_pb2.Run
-    service: str
-    sequence: int
-    reported: int
-    token: str
-
-    @property
-    def cursor(self) -> Cursor:
-        return Cursor(self.run.created.ToMicroseconds(), self.number)
 
 
 class Store:
@@ -154,6 +141,11 @@ class Store:
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(statement.limit(limit))]
 
+    def services(self) -> set[str]:
+        """Those that look after runs which have not ended, be they alive or not."""
+        with self._database.reading() as connection:
+            return set(connection.execute(_SERVICES).scalars())
+
     def events(self, run_id: str, after: int, limit: int) -> list[run_pb2.Event]:
         """Events with a sequence number above ``after``, in order."""
         with self._database.reading() as connection:
@@ -161,45 +153,6 @@ class Store:
                 _EVENTS, {"run_id": run_id, "after": after, "limit": limit}
             ).scalars()
             return [run_pb2.Event.FromString(event) for event in rows]
-
-    def begin_attempt(
-        self, run_id: str, service: str, token: str, event: run_pb2.Event
-    ) -> StoredRun | None:
-        """Append the event of a launch; the attempt's reports count from 1 and need the token.
-
-        Returns:
-            The run as it is now, or None if it is not queued or not the service's (any more).
-        """
-        with self._database.writing() as connection:
-            stored = _get_to_change(connection, run_id)
-            if (
-                stored is None
-                or stored.service != service
-                or stored.run.state != run_pb2.RUN_STATE_QUEUED
-            ):
-                return None
-            return _append(connection, stored._replace(token=token, reported=0), [event])
-
-    def adopt(
-        self, run_id: str, gone: str, service: str, requeued: run_pb2.Event | None
-    ) -> StoredRun | None:
-        """A service looks after a run that another one, which is gone, looked after.
-
-        Args:
-            requeued: happens to the run; its runner, if there is one yet, is no longer listened
-                to. Without it, the attempt goes on.
-
-        Returns:
-            The run as it is now, or None if somebody else was quicker.
-        """
-        with self._database.writing() as connection:
-            stored = _get_to_change(connection, run_id)
-            if stored is None or stored.service != gone:
-                return None
-            stored = stored._replace(service=service)
-            if requeued is None:
-                return _append(connection, stored, [])
-            return _append(connection, stored._replace(token=""), [requeued])
 
     def adopt_waiting(self, gone: str, service: str) -> list[StoredRun]:
         """A service looks after all runs that wait and that another one looked after.
@@ -218,31 +171,20 @@ class Store:
         with self._database.writing() as connection:
             return [_stored(row) for row in connection.execute(statement)]
 
-    def append(self, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun | None:
-        """Let events happen to a run, and give them their sequence numbers.
+    def change(self, run_id: str, transition: Transition) -> Change | None:
+        """Let a transition happen to a run as it is now; nothing else happens to it meanwhile.
 
-        Events that come after the run's end are dropped.
+        Events that may not follow are dropped, the others get their sequence numbers.
 
         Returns:
-            The run as it is now, or None if there is no such run.
+            The run and what happened to it, or None if there is no such run.
+
+        Raises:
+            Whatever the transition raises: nothing is changed then.
         """
         with self._database.writing() as connection:
             stored = _get_to_change(connection, run_id)
-            return None if stored is None else _append(connection, stored, events)
-
-    def append_reported(self, run_id: str, events: Mapping[int, run_pb2.Event]) -> StoredRun | None:
-        """Let the events of reports happen, each report once however often it comes.
-
-        Args:
-            events: by the number of their report, ascending.
-        """
-        with self._database.writing() as connection:
-            stored = _get_to_change(connection, run_id)
-            if stored is None:
-                return None
-            fresh = [event for number, event in events.items() if number > stored.reported]
-            reported = max(stored.reported, *events)
-            return _append(connection, stored._replace(reported=reported), fresh)
+            return None if stored is None else _apply(connection, stored, transition(stored))
 
     def delete(self, run_id: str) -> bool:
         """Forget a run and its events; False if there is no such run.
@@ -263,6 +205,7 @@ class Store:
 
 _COLUMNS = [runs_table.c[name] for name in ("number", "run", *StoredRun._fields[2:])]
 _ALL = select(*_COLUMNS)
+_SERVICES = select(runs_table.c.service).where(runs_table.c.state.in_(history.OPEN)).distinct()
 _BY_ID = _ALL.where(runs_table.c.id == bindparam("run_id"))
 _BY_ID_TO_CHANGE = _BY_ID.with_for_update()
 _BY_REQUEST = _ALL.where(
@@ -341,42 +284,46 @@ def _create(
             insert(labels_table),
             [{"number": number, "key": key, "value": run.labels[key]} for key in run.labels],
         )
-    return _append(connection, StoredRun(number, run, service, 0, 0, ""), events)
+    stored = StoredRun(number, run, service, 0, 0, "")
+    return _apply(connection, stored, Change(stored, events)).stored
 
 
-def _append(
-    connection: Connection, stored: StoredRun, events: Sequence[run_pb2.Event]
-) -> StoredRun:
-    """Let events happen to the run, and store all that may have changed."""
-    run, sequence, rows = run_pb2.Run(), stored.sequence, []
-    run.CopyFrom(stored.run)
-    for event in events:
-        if history.apply(run, event):
+def _apply(connection: Connection, before: StoredRun, change: Change) -> Change:
+    """Let events happen to the run, and store all that has changed."""
+    run, sequence, happened = run_pb2.Run(), before.sequence, []
+    run.CopyFrom(before.run)
+    for event in change.events:
+        if transitions.may_follow(run, event) and history.apply(run, event):
             sequence += 1
             event.sequence = sequence
-            rows.append(
+            happened.append(event)
+    if happened:
+        connection.execute(
+            insert(events_table),
+            [
                 {
-                    "number": stored.number,
-                    "sequence": sequence,
+                    "number": before.number,
+                    "sequence": event.sequence,
                     "event": event.SerializeToString(),
                 }
-            )
-    if rows:
-        connection.execute(insert(events_table), rows)
-    stored = stored._replace(run=run, sequence=sequence)
-    connection.execute(
-        _CHANGE,
-        {
-            "the_number": stored.number,
-            "service": stored.service,
-            "state": run.state,
-            "sequence": sequence,
-            "reported": stored.reported,
-            "token": stored.token,
-            "run": run.SerializeToString(),
-        },
-    )
-    return stored
+                for event in happened
+            ],
+        )
+    stored = change.stored._replace(run=run, sequence=sequence)
+    if stored != before:
+        connection.execute(
+            _CHANGE,
+            {
+                "the_number": stored.number,
+                "service": stored.service,
+                "state": run.state,
+                "sequence": sequence,
+                "reported": stored.reported,
+                "token": stored.token,
+                "run": run.SerializeToString(),
+            },
+        )
+    return Change(stored, happened)
 
 
 def _get(connection: Connection, run_id: str, statement: Select[Any] = _BY_ID) -> StoredRun | None:

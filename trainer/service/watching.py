@@ -12,8 +12,9 @@ from typing import NamedTuple
 from trainer.service import history
 from trainer.service.run_errors import CursorExpiredError, RunNotFoundError, ServiceStoppingError
 from trainer.service.run_queue import RunQueue, worth_telling
-from trainer.service.store import Store, StoredRun
+from trainer.service.store import Store
 from trainer.service.store_threads import StoreThreads
+from trainer.service.stored_run import StoredRun
 from trainer.v1 import run_pb2
 
 EVENTS_AT_ONCE = 500

@@ -91,6 +91,12 @@ class RunState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUN_STATE_CANCELLED: _ClassVar[RunState]
     RUN_STATE_PAUSED: _ClassVar[RunState]
 
+class Stop(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOP_UNSPECIFIED: _ClassVar[Stop]
+    STOP_PAUSE: _ClassVar[Stop]
+    STOP_CANCEL: _ClassVar[Stop]
+
 class LogLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LOG_LEVEL_UNSPECIFIED: _ClassVar[LogLevel]
@@ -149,6 +155,9 @@ RUN_STATE_SUCCEEDED: RunState
 RUN_STATE_FAILED: RunState
 RUN_STATE_CANCELLED: RunState
 RUN_STATE_PAUSED: RunState
+STOP_UNSPECIFIED: Stop
+STOP_PAUSE: Stop
+STOP_CANCEL: Stop
 LOG_LEVEL_UNSPECIFIED: LogLevel
 LOG_LEVEL_DEBUG: LogLevel
 LOG_LEVEL_INFO: LogLevel
@@ -588,7 +597,7 @@ class Fault(_message.Message):
     def __init__(self, target: _Optional[str] = ..., step: _Optional[int] = ..., point: _Optional[_Union[FaultPoint, str]] = ..., action: _Optional[_Union[FaultAction, str]] = ..., seconds: _Optional[float] = ..., every_attempt: _Optional[bool] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("id", "spec", "state", "created", "started", "ended", "attempt", "progress", "result", "message", "warnings", "workers", "restarts", "fruitless_attempts", "furthest_step", "snapshot_step", "owner", "request_id", "labels", "priority", "preempted_by", "queue")
+    __slots__ = ("id", "spec", "state", "created", "started", "ended", "attempt", "progress", "result", "message", "warnings", "workers", "restarts", "fruitless_attempts", "furthest_step", "snapshot_step", "owner", "request_id", "labels", "priority", "preempted_by", "queue", "stop_requested")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -618,6 +627,7 @@ class Run(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     PREEMPTED_BY_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
+    STOP_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     id: str
     spec: RunSpec
     state: RunState
@@ -640,7 +650,8 @@ class Run(_message.Message):
     priority: int
     preempted_by: str
     queue: QueueStatus
-    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[RunSpec, _Mapping]] = ..., state: _Optional[_Union[RunState, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., restarts: _Optional[int] = ..., fruitless_attempts: _Optional[int] = ..., furthest_step: _Optional[int] = ..., snapshot_step: _Optional[int] = ..., owner: _Optional[str] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., priority: _Optional[int] = ..., preempted_by: _Optional[str] = ..., queue: _Optional[_Union[QueueStatus, _Mapping]] = ...) -> None: ...
+    stop_requested: Stop
+    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[RunSpec, _Mapping]] = ..., state: _Optional[_Union[RunState, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., restarts: _Optional[int] = ..., fruitless_attempts: _Optional[int] = ..., furthest_step: _Optional[int] = ..., snapshot_step: _Optional[int] = ..., owner: _Optional[str] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., priority: _Optional[int] = ..., preempted_by: _Optional[str] = ..., queue: _Optional[_Union[QueueStatus, _Mapping]] = ..., stop_requested: _Optional[_Union[Stop, str]] = ...) -> None: ...
 
 class QueueStatus(_message.Message):
     __slots__ = ("position", "reason", "estimated_start")
@@ -819,6 +830,12 @@ class Preempted(_message.Message):
     by: str
     def __init__(self, by: _Optional[str] = ...) -> None: ...
 
+class StopRequested(_message.Message):
+    __slots__ = ("stop",)
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    stop: Stop
+    def __init__(self, stop: _Optional[_Union[Stop, str]] = ...) -> None: ...
+
 class Restarted(_message.Message):
     __slots__ = ("reason",)
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -826,7 +843,7 @@ class Restarted(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("sequence", "time", "state_change", "progress", "epoch", "warning", "scaled", "membership", "snapshot_taken", "resumed", "restarted", "preempted")
+    __slots__ = ("sequence", "time", "state_change", "progress", "epoch", "warning", "scaled", "membership", "snapshot_taken", "resumed", "restarted", "preempted", "stop_requested")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_CHANGE_FIELD_NUMBER: _ClassVar[int]
@@ -839,6 +856,7 @@ class Event(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     RESTARTED_FIELD_NUMBER: _ClassVar[int]
     PREEMPTED_FIELD_NUMBER: _ClassVar[int]
+    STOP_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     state_change: StateChange
@@ -851,7 +869,8 @@ class Event(_message.Message):
     resumed: Resumed
     restarted: Restarted
     preempted: Preempted
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., membership: _Optional[_Union[Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., restarted: _Optional[_Union[Restarted, _Mapping]] = ..., preempted: _Optional[_Union[Preempted, _Mapping]] = ...) -> None: ...
+    stop_requested: StopRequested
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., membership: _Optional[_Union[Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., restarted: _Optional[_Union[Restarted, _Mapping]] = ..., preempted: _Optional[_Union[Preempted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("sequence", "time", "source", "level", "message", "attempt", "step")

@@ -170,7 +170,8 @@ class TrainerServiceServicer:
 
     def DeleteRun(self, request, context):
         """Forget a run that has ended, with its events, and delete its folder below the state folder, in
-        which are its weights. FAILED_PRECONDITION before its end.
+        which are its weights. What it left in a snapshots.location of its own stays there.
+        FAILED_PRECONDITION before its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
