@@ -46,6 +46,9 @@ PING_SECONDS = 5.0
 ANSWER_SECONDS = 600.0
 """A run in which no worker says anything for this long has failed."""
 
+ATTEND_SECONDS = 0.05
+"""What training waits for outside a round is looked at this often."""
+
 JOIN_SECONDS = 10.0
 """Training begins without the workers that are later than the first one by this much."""
 
@@ -151,6 +154,23 @@ class Rounds:
             complete = self._wait()
         return self._answers
 
+    def attend(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Hear and ping everybody until something else than a round is done.
+
+        Returns:
+            Whether it was within this time.
+
+        Raises:
+            RunFailedError, RunCancelledError
+        """
+        end = self._clock() + seconds
+        while not done():
+            self._heard = self._clock()  # nobody is waited for
+            if self._heard >= end:
+                return False
+            self._wait(ATTEND_SECONDS)
+        return True
+
     def stop(self) -> None:
         """Tell every worker that there is no more work, also those that were not admitted yet."""
         for worker in self._spoken - {RUNNER}:
@@ -158,8 +178,11 @@ class Rounds:
 
     # What is heard.
 
-    def _wait(self) -> bool:
+    def _wait(self, most: float = PING_SECONDS) -> bool:
         """Act on the next message or, if none comes before, on the passing of time.
+
+        Args:
+            most: seconds.
 
         Returns:
             Whether the round is complete.
@@ -167,7 +190,7 @@ class Rounds:
         if self._log is not None and self._log.due():
             self.send_log()
         now = self._clock()
-        due = min(self._pinged + PING_SECONDS, self._heard + ANSWER_SECONDS)
+        due = min(self._pinged + PING_SECONDS, self._heard + ANSWER_SECONDS, now + most)
         late = self._dispatch.deadline()
         if late is not None:
             due = min(due, late)

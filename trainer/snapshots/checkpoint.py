@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer.snapshots.folder import Folder, open_folder
 from trainer.snapshots.reader import ARRAYS, MANIFEST, read, read_tensors
-from trainer.snapshots.snapshot import Snapshot, SnapshotError
+from trainer.snapshots.snapshot import Snapshot, SnapshotError, UnreachableError
 from trainer.snapshots.store import SnapshotStore
 
 
@@ -20,7 +20,8 @@ def read_checkpoint(location: str) -> Snapshot:
             it, which gives its arrays, step 0 and an empty document.
 
     Raises:
-        SnapshotError: if it cannot be read or is not as it was written.
+        UnreachableError: if the place cannot be read just now.
+        SnapshotError: if there is none, or it is not as it was written.
     """
     parent, name = os.path.split(location)
     stem, suffix = Path(name).stem, Path(name).suffix
@@ -33,7 +34,8 @@ def read_checkpoint(location: str) -> Snapshot:
         return Snapshot(0, read_tensors(folder, name), {})
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise SnapshotError(
+        final = isinstance(error, ValueError | FileNotFoundError)
+        raise (SnapshotError if final else UnreachableError)(
             f"The checkpoint {folder.place(name)} cannot be read ({why}): name another file."
         ) from error
 

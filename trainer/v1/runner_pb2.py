@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trainer.v1 import run_pb2 as trainer_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trainer/v1/runner.proto\x12\ntrainer.v1\x1a\x14trainer/v1/run.proto\"<\n\x0eTakeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x86\x01\n\x0fTakeRunResponse\x12!\n\x04spec\x18\x01 \x01(\x0b\x32\x13.trainer.v1.RunSpec\x12\x11\n\tdirectory\x18\x02 \x01(\t\x12\x17\n\x0f\x64irectory_inode\x18\x05 \x01(\x04\x12\x13\n\x0bworker_cpus\x18\x03 \x01(\x01\x12\x0f\n\x07workers\x18\x04 \x01(\r\"\x85\x01\n\rReportRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12&\n\x07reports\x18\x04 \x03(\x0b\x32\x15.trainer.v1.RunReport\x12 \n\x03log\x18\x05 \x03(\x0b\x32\x13.trainer.v1.LogLine\"@\n\x0eReportResponse\x12\x0e\n\x06\x63\x61ncel\x18\x01 \x01(\x08\x12\r\n\x05pause\x18\x02 \x01(\x08\x12\x0f\n\x07workers\x18\x03 \x01(\r\"Z\n\x11PutWeightsRequest\x12,\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1c.trainer.v1.AnnouncedWeightsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"]\n\x10\x41nnouncedWeights\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\"\n\x12PutWeightsResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\"\xe7\x04\n\tRunReport\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.trainer.v1.ProgressH\x00\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x11.trainer.v1.EpochH\x00\x12&\n\x07warning\x18\x04 \x01(\x0b\x32\x13.trainer.v1.WarningH\x00\x12+\n\nstep_times\x18\x05 \x01(\x0b\x32\x15.trainer.v1.StepTimesH\x00\x12&\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x12.trainer.v1.ResultH\x00\x12$\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x12.trainer.v1.FailedH\x00\x12*\n\tcancelled\x18\x08 \x01(\x0b\x32\x15.trainer.v1.CancelledH\x00\x12$\n\x06paused\x18\t \x01(\x0b\x32\x12.trainer.v1.PausedH\x00\x12,\n\nmembership\x18\n \x01(\x0b\x32\x16.trainer.v1.MembershipH\x00\x12\x33\n\x0esnapshot_taken\x18\x0b \x01(\x0b\x32\x19.trainer.v1.SnapshotTakenH\x00\x12&\n\x07resumed\x18\x0c \x01(\x0b\x32\x13.trainer.v1.ResumedH\x00\x12*\n\trestarted\x18\r \x01(\x0b\x32\x15.trainer.v1.RestartedH\x00\x12(\n\x05\x65xpel\x18\x0e \x01(\x0b\x32\x17.trainer.v1.ExpelWorkerH\x00\x12\x1e\n\x03log\x18\x0f \x01(\x0b\x32\x0f.trainer.v1.LogH\x00\x42\x06\n\x04kind\")\n\x03Log\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.trainer.v1.LogLine\"\x19\n\x06\x46\x61iled\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x0b\n\tCancelled\"\x16\n\x06Paused\x12\x0c\n\x04step\x18\x01 \x01(\x04\"-\n\x0b\x45xpelWorker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\".\n\tStepTimes\x12!\n\x06phases\x18\x01 \x03(\x0b\x32\x11.trainer.v1.Phase\":\n\x05Phase\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bsum_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\xbf\x01\n\x07\x43ommand\x12-\n\x0bworker_lost\x18\x01 \x01(\x0b\x32\x16.trainer.v1.WorkerLostH\x00\x12$\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x12.trainer.v1.CancelH\x00\x12\"\n\x05pause\x18\x03 \x01(\x0b\x32\x11.trainer.v1.PauseH\x00\x12\x33\n\x0eworker_retired\x18\x04 \x01(\x0b\x32\x19.trainer.v1.WorkerRetiredH\x00\x42\x06\n\x04kind\",\n\nWorkerLost\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x08\n\x06\x43\x61ncel\"\x07\n\x05Pause\"\x1f\n\rWorkerRetired\x12\x0e\n\x06worker\x18\x01 \x01(\t2\xe3\x01\n\rRunnerService\x12\x42\n\x07TakeRun\x12\x1a.trainer.v1.TakeRunRequest\x1a\x1b.trainer.v1.TakeRunResponse\x12?\n\x06Report\x12\x19.trainer.v1.ReportRequest\x1a\x1a.trainer.v1.ReportResponse\x12M\n\nPutWeights\x12\x1d.trainer.v1.PutWeightsRequest\x1a\x1e.trainer.v1.PutWeightsResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trainer/v1/runner.proto\x12\ntrainer.v1\x1a\x14trainer/v1/run.proto\"<\n\x0eTakeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x86\x01\n\x0fTakeRunResponse\x12!\n\x04spec\x18\x01 \x01(\x0b\x32\x13.trainer.v1.RunSpec\x12\x11\n\tdirectory\x18\x02 \x01(\t\x12\x17\n\x0f\x64irectory_inode\x18\x05 \x01(\x04\x12\x13\n\x0bworker_cpus\x18\x03 \x01(\x01\x12\x0f\n\x07workers\x18\x04 \x01(\r\"\x85\x01\n\rReportRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12&\n\x07reports\x18\x04 \x03(\x0b\x32\x15.trainer.v1.RunReport\x12 \n\x03log\x18\x05 \x03(\x0b\x32\x13.trainer.v1.LogLine\"@\n\x0eReportResponse\x12\x0e\n\x06\x63\x61ncel\x18\x01 \x01(\x08\x12\r\n\x05pause\x18\x02 \x01(\x08\x12\x0f\n\x07workers\x18\x03 \x01(\r\"Z\n\x11PutWeightsRequest\x12,\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1c.trainer.v1.AnnouncedWeightsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"]\n\x10\x41nnouncedWeights\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\"\n\x12PutWeightsResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\"\xe7\x04\n\tRunReport\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x14.trainer.v1.ProgressH\x00\x12\"\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x11.trainer.v1.EpochH\x00\x12&\n\x07warning\x18\x04 \x01(\x0b\x32\x13.trainer.v1.WarningH\x00\x12+\n\nstep_times\x18\x05 \x01(\x0b\x32\x15.trainer.v1.StepTimesH\x00\x12&\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x12.trainer.v1.ResultH\x00\x12$\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x12.trainer.v1.FailedH\x00\x12*\n\tcancelled\x18\x08 \x01(\x0b\x32\x15.trainer.v1.CancelledH\x00\x12$\n\x06paused\x18\t \x01(\x0b\x32\x12.trainer.v1.PausedH\x00\x12,\n\nmembership\x18\n \x01(\x0b\x32\x16.trainer.v1.MembershipH\x00\x12\x33\n\x0esnapshot_taken\x18\x0b \x01(\x0b\x32\x19.trainer.v1.SnapshotTakenH\x00\x12&\n\x07resumed\x18\x0c \x01(\x0b\x32\x13.trainer.v1.ResumedH\x00\x12*\n\trestarted\x18\r \x01(\x0b\x32\x15.trainer.v1.RestartedH\x00\x12(\n\x05\x65xpel\x18\x0e \x01(\x0b\x32\x17.trainer.v1.ExpelWorkerH\x00\x12\x1e\n\x03log\x18\x0f \x01(\x0b\x32\x0f.trainer.v1.LogH\x00\x42\x06\n\x04kind\")\n\x03Log\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.trainer.v1.LogLine\"\x19\n\x06\x46\x61iled\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x0b\n\tCancelled\"&\n\x06Paused\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"-\n\x0b\x45xpelWorker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\".\n\tStepTimes\x12!\n\x06phases\x18\x01 \x03(\x0b\x32\x11.trainer.v1.Phase\":\n\x05Phase\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bsum_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\xbf\x01\n\x07\x43ommand\x12-\n\x0bworker_lost\x18\x01 \x01(\x0b\x32\x16.trainer.v1.WorkerLostH\x00\x12$\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x12.trainer.v1.CancelH\x00\x12\"\n\x05pause\x18\x03 \x01(\x0b\x32\x11.trainer.v1.PauseH\x00\x12\x33\n\x0eworker_retired\x18\x04 \x01(\x0b\x32\x19.trainer.v1.WorkerRetiredH\x00\x42\x06\n\x04kind\",\n\nWorkerLost\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x08\n\x06\x43\x61ncel\"\x07\n\x05Pause\"\x1f\n\rWorkerRetired\x12\x0e\n\x06worker\x18\x01 \x01(\t2\xe3\x01\n\rRunnerService\x12\x42\n\x07TakeRun\x12\x1a.trainer.v1.TakeRunRequest\x1a\x1b.trainer.v1.TakeRunResponse\x12?\n\x06Report\x12\x19.trainer.v1.ReportRequest\x1a\x1a.trainer.v1.ReportResponse\x12M\n\nPutWeights\x12\x1d.trainer.v1.PutWeightsRequest\x1a\x1e.trainer.v1.PutWeightsResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,23 +55,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELLED']._serialized_start=1373
   _globals['_CANCELLED']._serialized_end=1384
   _globals['_PAUSED']._serialized_start=1386
-  _globals['_PAUSED']._serialized_end=1408
-  _globals['_EXPELWORKER']._serialized_start=1410
-  _globals['_EXPELWORKER']._serialized_end=1455
-  _globals['_STEPTIMES']._serialized_start=1457
-  _globals['_STEPTIMES']._serialized_end=1503
-  _globals['_PHASE']._serialized_start=1505
-  _globals['_PHASE']._serialized_end=1563
-  _globals['_COMMAND']._serialized_start=1566
-  _globals['_COMMAND']._serialized_end=1757
-  _globals['_WORKERLOST']._serialized_start=1759
-  _globals['_WORKERLOST']._serialized_end=1803
-  _globals['_CANCEL']._serialized_start=1805
-  _globals['_CANCEL']._serialized_end=1813
-  _globals['_PAUSE']._serialized_start=1815
-  _globals['_PAUSE']._serialized_end=1822
-  _globals['_WORKERRETIRED']._serialized_start=1824
-  _globals['_WORKERRETIRED']._serialized_end=1855
-  _globals['_RUNNERSERVICE']._serialized_start=1858
-  _globals['_RUNNERSERVICE']._serialized_end=2085
+  _globals['_PAUSED']._serialized_end=1424
+  _globals['_EXPELWORKER']._serialized_start=1426
+  _globals['_EXPELWORKER']._serialized_end=1471
+  _globals['_STEPTIMES']._serialized_start=1473
+  _globals['_STEPTIMES']._serialized_end=1519
+  _globals['_PHASE']._serialized_start=1521
+  _globals['_PHASE']._serialized_end=1579
+  _globals['_COMMAND']._serialized_start=1582
+  _globals['_COMMAND']._serialized_end=1773
+  _globals['_WORKERLOST']._serialized_start=1775
+  _globals['_WORKERLOST']._serialized_end=1819
+  _globals['_CANCEL']._serialized_start=1821
+  _globals['_CANCEL']._serialized_end=1829
+  _globals['_PAUSE']._serialized_start=1831
+  _globals['_PAUSE']._serialized_end=1838
+  _globals['_WORKERRETIRED']._serialized_start=1840
+  _globals['_WORKERRETIRED']._serialized_end=1871
+  _globals['_RUNNERSERVICE']._serialized_start=1874
+  _globals['_RUNNERSERVICE']._serialized_end=2101
 # @@protoc_insertion_point(module_scope)
