@@ -1,24 +1,52 @@
-"""What a runner sends to its service: without waiting, and not for ever."""
+"""What a runner sends to its service: in portions, without waiting, and not for ever."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
-from conftest import eventually
+from conftest import RunningService, eventually
 
 from trainer.runner.link import ServiceGoneError
-from trainer.runner.service_link import GONE_SECONDS, ServiceLink
+from trainer.runner.outbox import MOST_AT_ONCE
+from trainer.runner.service_link import GONE_SECONDS, MOST_BYTES, ServiceLink
 from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
+from workers.log_buffer import LONGEST_MESSAGE
 
 SECONDS = 30.0
 
 
 def warning(text: str) -> runner_pb2.RunReport:
     return runner_pb2.RunReport(warning=run_pb2.Warning(message=text))
+
+
+def test_what_has_gathered_while_the_service_was_away_goes_in_portions(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run = service.client.submit(document)
+    link = ServiceLink(service.launcher.next_launch().environment())
+    link.take()
+    # More than the service takes in one message, and log lines beside it; some are as large as a
+    # portion, or larger.
+    sizes = [10_000] * 600 + [MOST_BYTES - 100, MOST_BYTES + 1, 1]
+    for number, size in enumerate(sizes):
+        link.add(warning(f"{number} ".ljust(size, ".")))
+    line = run_pb2.LogLine(message="\N{GRINNING FACE}" * LONGEST_MESSAGE)
+    for _ in range(2 * MOST_AT_ONCE):
+        link.log.add([run_pb2.LogLine(message=line.message)])
+    try:
+        link.flush()
+    finally:
+        link.close()
+    events: list[run_pb2.Event] = []
+    while page := service.loop.run(service.manager.events(run.id, len(events))):
+        events += page
+    found = [one.warning.message.partition(" ")[0] for one in events if one.HasField("warning")]
+    assert found == [str(number) for number in range(len(sizes))]
 
 
 class PlayedService(runner_pb2_grpc.RunnerServiceServicer):

@@ -21,6 +21,10 @@ CHUNK_BYTES = 2**20
 GONE_SECONDS = 600.0
 """A service that cannot be reached, or cannot store the weights, for this long is given up."""
 
+MOST_BYTES = 2**19
+"""Of the reports in one call; with the most log lines that go with them, it has 3.7 MB of the 4 MiB
+that the service takes."""
+
 FINAL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})
 """Refusals of the weights that another try does not change."""
 
@@ -70,12 +74,12 @@ class ServiceLink:
         self._waiting.append(report)
 
     def send(self) -> None:
-        """Send what is in line, unless the last call is under way.
+        """Send what is in line, as much as one call holds, unless the last call is under way.
 
         It does not wait for the answer: workers that die meanwhile are to be replaced.
         """
         if self._call is None:
-            lines, reports = self.log.next(), list(self._waiting)
+            lines, reports = self.log.next(), self._portion()
             request = runner_pb2.ReportRequest(**self._who, reports=reports, log=lines)
             self._call = self._stub.Report.future(request, timeout=CALL_SECONDS)
             self._held = len(reports), len(lines)
@@ -96,6 +100,15 @@ class ServiceLink:
         """
         self.send()
         return self._answer()
+
+    def _portion(self) -> list[runner_pb2.RunReport]:
+        """The first reports in line, as many as go with one call."""
+        left = MOST_BYTES
+        for count, report in enumerate(self._waiting):
+            left -= report.ByteSize()
+            if left < 0 < count:
+                return self._waiting[:count]
+        return list(self._waiting)
 
     def _answer(self) -> runner_pb2.ReportResponse | None:
         call, self._call = self._call, None
