@@ -863,6 +863,25 @@ def test_a_retired_worker_goes_when_it_has_answered(
     assert reports[-1].finished.weights_digest == undisturbed.weights_digest
 
 
+def test_a_worker_that_is_retired_before_it_joins_gets_no_work(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with running(plan, "w") as run:
+        run.command(runner_pb2.Command(worker_retired=runner_pb2.WorkerRetired(worker="late")))
+        with played(run, "w") as worker:
+            task_of(worker)
+            with played(run, "late") as late:
+                assert_stopped(late)
+            run.lose("w")
+        run.start("other")
+        reports = run.reports()
+        run.workers[0].end()
+    left = [one for one in memberships(reports) if one[3]]
+    assert ("late", False, 0, "late was retired") in left
+    assert {one[0] for one in memberships(reports) if one[1]} == {"other"}
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
 def test_a_worker_that_fails_is_lost_and_says_why(
     plan: TrainingPlan, undisturbed: run_pb2.Result
 ) -> None:
