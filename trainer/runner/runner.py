@@ -38,6 +38,7 @@ from trainer.v1 import run_pb2, runner_pb2
 from workers.channel import ServerAddress, connect
 from workers.faults import NO_FAULTS, FaultPlan
 from workers.printed import COLOUR
+from workers.worker import RefusedError
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -190,7 +191,7 @@ class Runner:
             if ray.wait([training], timeout=0)[0] and not self._ended:
                 # Its last report may still be on its way if it ended in good order.
                 self._collect(socket, crew)
-                self._server_died(self._outcome("server", training))
+                self._server_died(self._outcome("server", training)[0])
                 return
 
     def _collect(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
@@ -282,9 +283,15 @@ class Runner:
         watched = list(crew.members)
         done = ray.wait(watched, num_returns=len(watched), timeout=0)[0] if watched else []
         for work in done:
-            name, reason = crew.members[work].name, self._outcome(crew.members[work].name, work)
+            name = crew.members[work].name
+            reason, error = self._outcome(name, work)
             _command(socket, worker_lost=runner_pb2.WorkerLost(worker=name, reason=reason))
-            crew.ended(work, reason)
+            slot = crew.ended(work, reason, isinstance(error, RefusedError)).slot
+            if slot in crew.empty:
+                self._warn(
+                    f"worker slot {slot} stays empty, because its workers are refused again and "
+                    f"again; the last time: {reason}"
+                )
 
     def _watch_places(self, unplaced: Unplaced) -> None:
         """Say of a worker that Ray finds no place for it; the others go on meanwhile."""
@@ -310,16 +317,19 @@ class Runner:
             restarted = run_pb2.Restarted(reason=reason)
             self._report(RUNNER, runner_pb2.RunReport(restarted=restarted))
 
-    def _outcome(self, name: str, work: Work) -> str:
-        """Why an actor's work is over, in a line; the log has the whole traceback."""
+    def _outcome(self, name: str, work: Work) -> tuple[str, Exception | None]:
+        """Why an actor's work is over, in a line, and the error if it is one.
+
+        The log has the whole traceback.
+        """
         self._log_drills()
         try:
             ray.get(work, timeout=START_SECONDS)
         except Exception as error:
             ending = COLOUR.sub("", str(error)).strip()
             self._link.log.tell(name, logging.ERROR, f"its process has ended: {ending}")
-            return ray_reason(error)
-        return "it ended in good order"
+            return ray_reason(error), error
+        return "it ended in good order", None
 
     def _warn(self, message: str) -> None:
         warning = run_pb2.Warning(message=message)

@@ -106,7 +106,8 @@ class Rounds:
         self._answers = RoundAnswers()
         # Workers of which an answer was used.
         self._contributors: set[str] = set()
-        # Slots whose last worker was refused.
+        # Slots that have had a worker, and those whose last worker was refused.
+        self._slots: set[str] = set()
         self._refused: set[str] = set()
         # Workers have one BLAS thread each, whatever this process has.
         with threadpool_limits(1, user_api="blas"):
@@ -250,6 +251,7 @@ class Rounds:
                 self._lose(command.worker_lost.worker, command.worker_lost.reason)
 
     def _admit(self, worker: str, join: work_pb2.Join) -> None:
+        self._slots.add(_slot(worker))
         self._refused.discard(_slot(worker))
         refusal = self._other_data(worker, join) or self._other_bits(worker, join)
         if refusal:
@@ -295,12 +297,13 @@ class Rounds:
         """Send a worker away.
 
         Raises:
-            RunFailedError: it was the last worker that could come.
+            RunFailedError: nobody works, and nobody is left who could.
         """
         self._refused.add(_slot(worker))
         self._stop(worker, refusal)
         self._spoken.discard(worker)
-        if len(self._refused) >= self._expected:
+        all_are = len(self._refused) >= max(self._expected, len(self._slots))
+        if all_are and not self._dispatch.assigned:
             raise RunFailedError(refusal)
         self.warn(refusal)
 
