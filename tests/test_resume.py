@@ -43,7 +43,7 @@ from trainer.snapshots.store import SnapshotStore
 from trainer.snapshots.writer import Writer
 from trainer.update_rules import UPDATE_RULES, Adam, Descent
 from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import Link, ServerAddress, connect
+from workers.channel import ServerAddress, connect
 from workers.faults import Fault, FaultPlan, InjectedFaultError, Point
 from workers.worker import SILENCE_SECONDS, work
 
@@ -327,20 +327,42 @@ def pause(run: Any) -> None:
     run.pass_time(5.0)
 
 
-def test_a_run_may_be_paused_before_its_first_step(plan: TrainingPlan) -> None:
-    with running(plan, "w") as run:
+def test_a_run_may_be_paused_before_any_worker_has_come(plan: TrainingPlan) -> None:
+    with running(plan, "w", "other") as run:
         run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
-        run.start("w")
         assert run.reports()[-1].paused == runner_pb2.Paused(step=0)
-        run.workers[0].end()
     assert resumed_at(run_to_end(plan, 1)) == [0]
 
 
-def test_a_run_without_workers_may_be_paused(plan: TrainingPlan) -> None:
-    with running(plan, "w") as run, Link(run.address, "w", 1, 1, "frames") as silent:
-        silent.fail("MemoryError: no room")  # so that nobody is waited for
-        run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
-        assert run.reports()[-1].paused == runner_pb2.Paused(step=0)
+def test_a_run_may_be_cancelled_before_any_worker_has_come(plan: TrainingPlan) -> None:
+    with running(plan, "w", "other") as run:
+        run.cancel()
+        assert run.reports()[-1].WhichOneof("kind") == "cancelled"
+
+
+@pytest.mark.parametrize("loss", ["before the pause", "after it", "at an evaluation"])
+def test_a_pause_in_a_round_that_nobody_computes_goes_back_to_the_last_snapshot(
+    loss: str, tmp_path: Path, undisturbed: dict[str, Course]
+) -> None:
+    plan = in_folder(PLANS["momentum"], tmp_path)
+    asked = runner_pb2.Command(pause=runner_pb2.Pause())
+    steps = 12 if loss == "at an evaluation" else 6
+    with running(plan, "w") as run, played(run, "w") as worker:
+        for _ in range(steps):
+            answer_truly(worker, task_of(worker))
+        task = task_of(worker)
+        assert task.HasField("evaluation") == (steps == 12)
+        if loss == "after it":
+            run.command(asked)
+        run.lose("w")
+        if loss != "after it":
+            run.command(asked)
+        reports = run.reports()
+    snapshot = (steps - 1) // EVERY * EVERY
+    assert reports[-1].paused == runner_pb2.Paused(step=snapshot)
+    reports = run_to_end(plan, 2)
+    assert resumed_at(reports) == [snapshot]
+    assert course(reports)[2] == undisturbed["momentum"][2]
 
 
 def full_disk(*_: object) -> None:
@@ -475,9 +497,7 @@ def test_a_run_is_paused_where_old_snapshots_cannot_be_deleted(
 def test_a_run_without_snapshots_cannot_be_paused(plan: TrainingPlan) -> None:
     with running(dataclasses.replace(plan, snapshots=None), "w") as run:
         run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
-        run.start("w")
         assert run.fail() == "the run keeps no snapshots, so it cannot be paused"
-        run.workers[0].end()
 
 
 # What goes wrong with snapshots.

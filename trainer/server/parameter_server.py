@@ -25,7 +25,13 @@ from trainer.server.hub import Hub
 from trainer.server.patient_reading import read_patiently
 from trainer.server.reduction import Reduction
 from trainer.server.round_answers import Tally, first_problem
-from trainer.server.rounds import FingerprintPolicy, Rounds, RunCancelledError, RunFailedError
+from trainer.server.rounds import (
+    FingerprintPolicy,
+    NobodyWorksError,
+    Rounds,
+    RunCancelledError,
+    RunFailedError,
+)
 from trainer.server.snapshot_keeper import SnapshotKeeper, SnapshotPlan
 from trainer.server.step_times import StepTimes
 from trainer.server.training_state import Best, TrainingState
@@ -156,6 +162,10 @@ class ParameterServer:
             report(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
         except RunPausedError as pause:
             report(runner_pb2.RunReport(paused=runner_pb2.Paused(step=pause.step)))
+        except NobodyWorksError:
+            # The state may be that of half a step or evaluation.
+            step = 0 if self._keeper is None else self._keeper.last()
+            report(runner_pb2.RunReport(paused=runner_pb2.Paused(step=step)))
         except UnreachableError as error:
             # Nothing has been done yet, so nothing is lost, and only the user can help.
             reason = f"paused, because it cannot go on before this can be read: {error}"

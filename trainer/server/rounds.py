@@ -63,6 +63,10 @@ class RunCancelledError(Exception):
     """The runner asked to stop."""
 
 
+class NobodyWorksError(Exception):
+    """The run is to pause in the middle of a round, and no worker is there to end it."""
+
+
 class Rounds:
     """Has workers compute rounds, whoever comes and goes.
 
@@ -119,9 +123,10 @@ class Rounds:
         return len(self._dispatch.assigned)
 
     def gather(self) -> None:
-        """Wait for the runner, so that no report is lost, and for the workers or a pause.
+        """Wait for the runner, so that no report is lost, and for the workers.
 
-        A worker that is much later than the first one joins when it comes.
+        A worker that is much later than the first one joins when it comes. Where the run is to
+        pause or to stop, nobody is waited for.
         """
         messages = []
         deadline = time.monotonic() + ANSWER_SECONDS
@@ -133,6 +138,8 @@ class Rounds:
             if silent and message[0] != RUNNER:
                 deadline = time.monotonic() + JOIN_SECONDS
             messages.append(message)
+            if message[0] == RUNNER and _is_to_stop(message[1]):
+                break
         for message in messages:
             self._take(*message)
         self._heard = self._clock()
@@ -143,7 +150,7 @@ class Rounds:
         """What the workers answer to a task over ``units`` shards or chunks.
 
         Raises:
-            RunFailedError, RunCancelledError
+            RunFailedError, RunCancelledError, NobodyWorksError
         """
         self._task, self._answers = task, RoundAnswers()
         task.round = self._dispatch.round + 1
@@ -245,6 +252,7 @@ class Rounds:
                 raise RunCancelledError
             case "pause":
                 self.pausing = True
+                self._break_off_if_nobody_works()
             case "worker_retired":
                 self._handle(WorkerRetired(command.worker_retired.worker))
             case "worker_lost":
@@ -382,6 +390,11 @@ class Rounds:
     def _forget(self, worker: str) -> None:
         self._spoken.discard(worker)
         self._hub.forget(worker)
+        self._break_off_if_nobody_works()
+
+    def _break_off_if_nobody_works(self) -> None:
+        if self.pausing and self._dispatch.missing and not self._dispatch.assigned:
+            raise NobodyWorksError
 
     # What is said.
 
@@ -416,6 +429,11 @@ class Rounds:
         ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
         for worker in self._dispatch.assigned:
             self._hub.send(worker, ping)
+
+
+def _is_to_stop(message: bytes) -> bool:
+    """Whether the runner says that the run shall not go on."""
+    return runner_pb2.Command.FromString(message).WhichOneof("kind") in ("cancel", "pause")
 
 
 def _slot(worker: str) -> str:

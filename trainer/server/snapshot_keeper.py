@@ -133,6 +133,12 @@ class SnapshotKeeper:
             self._again = self._clock() + AGAIN_SECONDS
         return self.saved if self._may_pause() else None
 
+    def last(self) -> int:
+        """Step of the newest snapshot, after the save in progress; 0 if there is none."""
+        self.close()
+        self._tell()
+        return self.saved or 0
+
     def close(self) -> None:
         """Wait for the save in progress, within bounds."""
         self._writer.close(CLOSE_SECONDS)
