@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -25,6 +26,12 @@ class PromptWriter(Writer):
         assert self._thread is not None
         self._thread.join()
         return taken
+
+
+def serve_with(environment: dict[str, str], plan: TrainingPlan, pipe: Connection) -> None:
+    """As ``serve_with_prompt_snapshots``, with more in its environment."""
+    os.environ.update(environment)
+    serve_with_prompt_snapshots(plan, pipe)
 
 
 def serve_with_prompt_snapshots(plan: TrainingPlan, pipe: Connection) -> None:

@@ -663,7 +663,7 @@ def test_a_service_with_tls_is_reached_by_who_trusts_its_ca(
     other = other_authority.issue("server").certificate.read_text()
     link = ServiceLink(environment | {"SUMGRAD_SERVICE_CERTIFICATE": other})
     link.add(runner_pb2.RunReport(progress=run_pb2.Progress(step=1)))
-    assert link.send() is None
+    assert link.ask() is None
     link.close()
 
 

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from benchmarks import ours
-from benchmarks.faults import specification, waits
+from benchmarks.faults import (
+    ROWS,
+    Endurance,
+    Recovery,
+    broken_endurance,
+    broken_recoveries,
+    specification,
+    waits,
+)
 from benchmarks.memory import lenet_step, new_bytes, working_set
 from benchmarks.workloads import CLASSES, WORKLOADS, Workload, write_dataset
 from layers import Network
@@ -57,6 +65,51 @@ def test_runs_with_faults_are_specifications_that_the_service_takes() -> None:
 
 def test_a_recovery_lasts_from_the_last_kill_to_the_next_applied_step() -> None:
     assert waits([10.0, 30.0, 31.0, 50.0], [1.0, 12.0, 20.0, 35.0]) == [2.0, 4.0]
+
+
+KEPT = {row.title: Recovery([row.most or 99.0], []) for row in ROWS}
+
+
+def test_recoveries_within_their_bounds_are_no_reason_to_fail() -> None:
+    assert broken_recoveries(KEPT) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "most"),
+    [
+        ("worker, another alive", 1),
+        ("the only worker", 8),
+        ("parameter server", 15),
+        ("parameter server and a worker", 15),
+    ],
+)
+def test_one_recovery_that_takes_too_long_is_named(title: str, most: int) -> None:
+    [sentence] = broken_recoveries(KEPT | {title: Recovery([0.1, most + 0.01, 0.1], [])})
+    assert sentence == (
+        f"{title}: the longest recovery took {most}.01 s, and at most {most} s are promised"
+    )
+
+
+@pytest.mark.parametrize(
+    ("endurance", "sentences"),
+    [
+        (Endurance(9, 11, 125.0, (100.0, 100.0)), []),
+        (Endurance(9, 11, 126.0, (100.0, 100.0)), ["79.4 % of the throughput"]),
+        (Endurance(9, 11, 119.0, (110.0, 110.0)), ["lasted 119 s of 120"]),
+        (Endurance(9, 0, 121.0, (120.0, 120.0)), ["only 0 workers were killed"]),
+        (
+            Endurance(9, 0, 20.0, (10.0, 10.0)),
+            ["50.0 % of the throughput", "lasted 20 s of 120", "only 0 workers were killed"],
+        ),
+    ],
+)
+def test_a_run_with_kills_that_breaks_a_bound_is_told(
+    endurance: Endurance, sentences: list[str]
+) -> None:
+    found = broken_endurance(endurance, 120.0)
+    assert len(found) == len(sentences)
+    for sentence, part in zip(found, sentences, strict=True):
+        assert part in sentence
 
 
 @CASE

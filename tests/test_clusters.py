@@ -421,9 +421,9 @@ def test_a_run_by_hand_that_is_told_to_stop_pauses(
 ) -> None:
     link = LocalLink(parse(document), tmp_path)
     assert workplace(link.take()).shared
-    assert not link.send().pause
+    assert not link.wishes().pause
     link.pause()
-    assert link.send().pause
+    assert link.wishes().pause
     link.add(runner_pb2.RunReport(paused=runner_pb2.Paused(step=3)))
     link.close()
     assert link.run.state == run_pb2.RUN_STATE_PAUSED

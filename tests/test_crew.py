@@ -34,10 +34,10 @@ def crew(starts: Starts) -> Crew:
     return crew
 
 
-def end(crew: Crew, name: str, reason: str = "it died") -> None:
+def end(crew: Crew, name: str, reason: str = "it died", refused: bool = False) -> None:
     """The work of the member of this name is over."""
     [work] = [work for work, member in crew.members.items() if member.name == name]
-    assert crew.ended(work, reason).name == name
+    assert crew.ended(work, reason, refused).name == name
 
 
 def names(crew: Crew) -> list[str]:
@@ -64,6 +64,32 @@ def test_a_slot_is_given_up_by_name_after_failures_in_a_row(crew: Crew, starts: 
         "worker slot 0 failed 3 times in a row without an answer; the last time: no such GPU"
     )
     assert len(starts.names) == 2 + FAILURES - 1
+
+
+def test_a_slot_whose_workers_are_refused_stays_empty_while_others_work(
+    crew: Crew, starts: Starts
+) -> None:
+    for name in ("worker-1", "worker-1.1", "worker-1.2"):
+        assert crew.empty == set()
+        end(crew, name, "it computes with other bits", refused=True)
+    assert crew.empty == {1}
+    assert crew.resize(2) == []
+    assert names(crew) == ["worker-0"]
+    crew.resize(3)  # whoever asks for another number has it tried again
+    assert names(crew) == ["worker-0", "worker-1.3", "worker-2"]
+    for name in ("worker-1.3", "worker-1.4"):
+        end(crew, name, refused=True)
+    end(crew, "worker-2")
+    assert names(crew) == ["worker-0", "worker-1.5", "worker-2.1"]
+
+
+def test_the_last_slot_whose_workers_are_refused_is_given_up_by_name(starts: Starts) -> None:
+    crew = Crew(starts)
+    crew.resize(1)
+    for name in ("worker-0", "worker-0.1"):
+        end(crew, name, refused=True)
+    with pytest.raises(SlotFailedError, match="worker slot 0 failed 3 times"):
+        end(crew, "worker-0.2", refused=True)
 
 
 def test_failures_of_different_slots_do_not_add_up(crew: Crew) -> None:

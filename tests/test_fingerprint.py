@@ -12,7 +12,7 @@ from threading import current_thread, main_thread
 import numpy as np
 import pytest
 from leftovers import nothing_left_behind
-from test_parameter_server import PLAN, SECONDS, played, running, task_of, train
+from test_parameter_server import PLAN, SECONDS, played, running, task_of, train, word_to
 from threadpoolctl import threadpool_limits
 
 from trainer.server.parameter_server import TrainingPlan
@@ -130,6 +130,39 @@ def test_a_run_whose_only_worker_is_refused_fails(plan: TrainingPlan, other_bits
         message = stranger.receive(SECONDS)
         assert message is not None
         assert message.stop.refused
+
+
+def test_a_refused_worker_fails_no_run_that_another_worker_works_at(
+    plan: TrainingPlan, other_bits: str
+) -> None:
+    undisturbed = train(plan)
+    with running(plan, "w") as run:
+        run.start("w")
+        run.until("membership")
+        # As if the run had been scaled to two: one is lost, and the other is on an odd host.
+        run.lose("w")
+        with played(run, "stranger") as stranger:
+            assert word_to(stranger).stop.refused
+            run.start("w.1")
+            reports = run.reports()
+        for worker in run.workers:
+            worker.end()
+    assert other_bits in "".join(warnings(reports))
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_a_run_fails_when_the_last_worker_of_every_slot_was_refused(
+    plan: TrainingPlan, other_bits: str
+) -> None:
+    with running(dataclasses.replace(plan, steps=None, epochs=1000), "w") as run:
+        run.start("w")
+        run.until("membership")
+        run.lose("w")
+        with played(run, "stranger") as stranger, played(run, "w.1") as replacement:
+            assert word_to(stranger).stop.refused
+            assert word_to(replacement).stop.refused
+            assert "computes with other bits" in run.fail()
+        run.workers[0].end()
 
 
 def test_a_refused_worker_ends_with_the_reason(

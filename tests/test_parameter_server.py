@@ -144,6 +144,7 @@ class Run:
         self.address = server.address
         self._socket = connect(self.address, RUNNER, self.address.local)
         self.workers: list[Background] = []
+        self._reports: list[runner_pb2.RunReport] = []
         self._training = Background(server.train)
         self.lose("nobody")  # a word, so that the server knows its runner
 
@@ -166,12 +167,21 @@ class Run:
 
     def reports(self) -> list[runner_pb2.RunReport]:
         """Every report up to the last; the server has then ended."""
-        reports: list[runner_pb2.RunReport] = []
-        while not reports or reports[-1].WhichOneof("kind") not in LAST:
-            assert self._socket.poll(int(SECONDS * 1000)), "the server says nothing"
-            reports.append(runner_pb2.RunReport.FromString(self._socket.recv()))
+        while not self._reports or self._reports[-1].WhichOneof("kind") not in LAST:
+            self._hear()
         self._training.end()
-        return reports
+        return self._reports
+
+    def until(self, kind: str) -> runner_pb2.RunReport:
+        """The next report of a kind."""
+        while self._hear().WhichOneof("kind") != kind:
+            pass
+        return self._reports[-1]
+
+    def _hear(self) -> runner_pb2.RunReport:
+        assert self._socket.poll(int(SECONDS * 1000)), "the server says nothing"
+        self._reports.append(runner_pb2.RunReport.FromString(self._socket.recv()))
+        return self._reports[-1]
 
     def finish(self) -> run_pb2.Result:
         """The result of a run that succeeds."""
@@ -850,6 +860,25 @@ def test_a_retired_worker_goes_when_it_has_answered(
         run.workers[0].end()
     left = [one for one in memberships(reports) if one[3]]
     assert left == [("retired", False, 0, "retired was retired")]
+    assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def test_a_worker_that_is_retired_before_it_joins_gets_no_work(
+    plan: TrainingPlan, undisturbed: run_pb2.Result
+) -> None:
+    with running(plan, "w") as run:
+        run.command(runner_pb2.Command(worker_retired=runner_pb2.WorkerRetired(worker="late")))
+        with played(run, "w") as worker:
+            task_of(worker)
+            with played(run, "late") as late:
+                assert_stopped(late)
+            run.lose("w")
+        run.start("other")
+        reports = run.reports()
+        run.workers[0].end()
+    left = [one for one in memberships(reports) if one[3]]
+    assert ("late", False, 0, "late was retired") in left
+    assert {one[0] for one in memberships(reports) if one[1]} == {"other"}
     assert reports[-1].finished.weights_digest == undisturbed.weights_digest
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+from conftest import eventually
 from leftovers import nothing_left_behind
 from server_process import PromptWriter, serve_with_prompt_snapshots
 from test_faults import PROCESSES, assert_ended_by, fired, process
@@ -24,6 +27,7 @@ from test_parameter_server import (
     running,
     task_of,
     train,
+    word_to,
 )
 from threadpoolctl import threadpool_limits
 
@@ -31,15 +35,17 @@ from layers import Affine, AffineReLU, Dropout, Flatten
 from trainer.early_stopping import EarlyStopping
 from trainer.schedules import Cosine, Plateau
 from trainer.server.parameter_server import TrainingPlan
-from trainer.server.rounds import RUNNER
+from trainer.server.rounds import PING_SECONDS, RUNNER
 from trainer.server.snapshot_keeper import SnapshotPlan
 from trainer.snapshots.local_folder import LocalFolder
+from trainer.snapshots.snapshot import Snapshot
 from trainer.snapshots.store import SnapshotStore
+from trainer.snapshots.writer import Writer
 from trainer.update_rules import UPDATE_RULES, Adam, Descent
 from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import Link, ServerAddress, connect
+from workers.channel import ServerAddress, connect
 from workers.faults import Fault, FaultPlan, InjectedFaultError, Point
-from workers.worker import work
+from workers.worker import SILENCE_SECONDS, work
 
 EVERY = 4
 """Steps between snapshots: a divisor of the twelve steps of an epoch."""
@@ -321,45 +327,177 @@ def pause(run: Any) -> None:
     run.pass_time(5.0)
 
 
-def test_a_run_may_be_paused_before_its_first_step(plan: TrainingPlan) -> None:
-    with running(plan, "w") as run:
+def test_a_run_may_be_paused_before_any_worker_has_come(plan: TrainingPlan) -> None:
+    with running(plan, "w", "other") as run:
         run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
-        run.start("w")
         assert run.reports()[-1].paused == runner_pb2.Paused(step=0)
-        run.workers[0].end()
     assert resumed_at(run_to_end(plan, 1)) == [0]
 
 
-def test_a_run_without_workers_may_be_paused(plan: TrainingPlan) -> None:
-    with running(plan, "w") as run, Link(run.address, "w", 1, 1, "frames") as silent:
-        silent.fail("MemoryError: no room")  # so that nobody is waited for
-        run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
-        assert run.reports()[-1].paused == runner_pb2.Paused(step=0)
+def test_a_run_may_be_cancelled_before_any_worker_has_come(plan: TrainingPlan) -> None:
+    with running(plan, "w", "other") as run:
+        run.cancel()
+        assert run.reports()[-1].WhichOneof("kind") == "cancelled"
+
+
+@pytest.mark.parametrize("loss", ["before the pause", "after it", "at an evaluation"])
+def test_a_pause_in_a_round_that_nobody_computes_goes_back_to_the_last_snapshot(
+    loss: str, tmp_path: Path, undisturbed: dict[str, Course]
+) -> None:
+    plan = in_folder(PLANS["momentum"], tmp_path)
+    asked = runner_pb2.Command(pause=runner_pb2.Pause())
+    steps = 12 if loss == "at an evaluation" else 6
+    with running(plan, "w") as run, played(run, "w") as worker:
+        for _ in range(steps):
+            answer_truly(worker, task_of(worker))
+        task = task_of(worker)
+        assert task.HasField("evaluation") == (steps == 12)
+        if loss == "after it":
+            run.command(asked)
+        run.lose("w")
+        if loss != "after it":
+            run.command(asked)
+        reports = run.reports()
+    snapshot = (steps - 1) // EVERY * EVERY
+    assert reports[-1].paused == runner_pb2.Paused(step=snapshot)
+    reports = run_to_end(plan, 2)
+    assert resumed_at(reports) == [snapshot]
+    assert course(reports)[2] == undisturbed["momentum"][2]
 
 
 def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_pause_that_cannot_be_saved_fails_the_run(
-    plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
+class Disk:
+    """What stands in for LocalFolder.write: full until there is room.
+
+    Attributes:
+        refused: files that were not written.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.full, self.refused = True, 0
+        write = LocalFolder.write
+
+        def write_or_refuse(folder: LocalFolder, name: str, pieces: Any) -> None:
+            if self.full:
+                self.refused += 1
+                full_disk()
+            write(folder, name, pieces)
+
+        patch.setattr(LocalFolder, "write", write_or_refuse)
+
+
+def test_a_pause_that_cannot_be_saved_waits_for_room_while_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Course]
 ) -> None:
-    monkeypatch.setattr(LocalFolder, "write", full_disk)
-    with running(plan, "w") as run:
+    plan = in_folder(PLANS["momentum"], tmp_path, every_steps=None)
+    disk = Disk(monkeypatch)
+    with running(plan, "w") as run, played(run, "w") as worker:
+        task = task_of(worker)
+        pause(run)
+        for refused, seconds in ((1, 0.0), (1, 9.9), (2, 0.1), (2, 0.0)):
+            run.pass_time(seconds)
+            answer_truly(worker, task)
+            task = task_of(worker)  # the next step
+            assert disk.refused == refused
+        disk.full = False
+        run.pass_time(10.0)
+        answer_truly(worker, task)
+        reports = run.reports()
+        assert_stopped(worker)
+    assert reports[-1].paused == runner_pb2.Paused(step=5)
+    told = warnings(reports)
+    assert [one.partition("): ")[0] for one in told] == [
+        f"the run cannot be paused yet, and tries again every 10 s (failures in a row: {n}"
+        for n in (1, 2)
+    ]
+    assert all("No space left on device" in one for one in told)
+    reports = run_to_end(plan, 3)
+    assert resumed_at(reports) == [5]
+    assert course(reports)[2] == undisturbed["momentum"][2]
+
+
+def test_a_run_that_cannot_be_paused_can_be_cancelled_and_can_end(
+    plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected = train(dataclasses.replace(plan, snapshots=None))
+    disk = Disk(monkeypatch)
+    with running(plan, "w") as run, played(run, "w") as worker:
+        run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
+        answer_truly(worker, task_of(worker))
+        task_of(worker)
+        assert disk.refused == 1
+        run.cancel()
+        assert run.reports()[-1].WhichOneof("kind") == "cancelled"
+    with running(in_folder(plan, tmp_path / "other", None), "w") as run:
         run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
         run.start("w")
-        message = run.fail()
-        run.workers[0].end()
-    assert message.startswith("The snapshot of step 0 was not saved in ")
-    assert "No space left on device" in message
+        assert run.finish().weights_digest == expected.weights_digest
+
+
+def test_a_pause_that_takes_long_to_save_does_not_hold_the_run_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Course]
+) -> None:
+    plan = in_folder(PLANS["momentum"], tmp_path, every_steps=None)
+    monkeypatch.setattr("trainer.server.snapshot_keeper.Writer", Writer)
+    save, begun, go_on, saved = SnapshotStore.save, Event(), Event(), Event()
+
+    def save_late(store: SnapshotStore, snapshot: Snapshot) -> None:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        save(store, snapshot)
+        saved.set()
+
+    monkeypatch.setattr(SnapshotStore, "save", save_late)
+    with running(plan, "w") as run, played(run, "w") as worker:
+        task = task_of(worker)
+        pause(run)
+        answer_truly(worker, task)
+        assert begun.wait(SECONDS)
+        # The server may begin to wait only now, and then from now on.
+        eventually(lambda: run.pass_time(30.0) or worker._socket.poll(0))
+        answer_truly(worker, task_of(worker))
+        go_on.set()
+        assert saved.wait(SECONDS)
+        while (message := word_to(worker)).WhichOneof("kind") == "task":
+            answer_truly(worker, message.task)
+        reports = run.reports()
+    assert reports[-1].paused == runner_pb2.Paused(step=1)
+    [warning] = warnings(reports)
+    assert warning.startswith("the snapshot of step 1 has not been saved in 30 s in ")
+    reports = run_to_end(plan, 1)
+    assert resumed_at(reports) == [1]
+    assert course(reports)[2] == undisturbed["momentum"][2]
+
+
+def test_a_run_is_paused_where_old_snapshots_cannot_be_deleted(
+    plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: LocalFolder, names: Sequence[str]) -> None:
+        if names:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(LocalFolder, "delete", refuse)
+    assert plan.snapshots is not None
+    plan = dataclasses.replace(plan, snapshots=dataclasses.replace(plan.snapshots, keep=1))
+    with running(plan, "w") as run, played(run, "w") as worker:
+        for _ in range(EVERY):
+            answer_truly(worker, task_of(worker))
+        task = task_of(worker)
+        pause(run)
+        answer_truly(worker, task)
+        reports = run.reports()
+    assert reports[-1].paused == runner_pb2.Paused(step=EVERY + 1)
+    [warning] = warnings(reports)
+    assert warning.startswith("old snapshots take up room (failures in a row: 1): The snapshot of")
 
 
 def test_a_run_without_snapshots_cannot_be_paused(plan: TrainingPlan) -> None:
     with running(dataclasses.replace(plan, snapshots=None), "w") as run:
         run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
-        run.start("w")
         assert run.fail() == "the run keeps no snapshots, so it cannot be paused"
-        run.workers[0].end()
 
 
 # What goes wrong with snapshots.
@@ -446,14 +584,99 @@ def test_a_snapshot_of_another_specification_is_not_used(plan: TrainingPlan) -> 
     assert reports[-1].finished.weights_digest == expected.weights_digest
 
 
-def test_a_place_that_cannot_be_listed_fails_the_run(plan: TrainingPlan) -> None:
-    assert plan.snapshots is not None
-    Path(plan.snapshots.location).write_text("")
+class Place:
+    """What stands in for reading a local folder: out of reach until it is back."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, method: str) -> None:
+        self.gone = True
+        read = getattr(LocalFolder, method)
+
+        def read_or_not(folder: LocalFolder, *name: str) -> Any:
+            if self.gone:
+                raise OSError(errno.EIO, "Input/output error")
+            return read(folder, *name)
+
+        patch.setattr(LocalFolder, method, read_or_not)
+
+
+@pytest.mark.parametrize("method", ["names", "read"])
+def test_a_run_waits_for_its_snapshots_while_they_cannot_be_read(
+    method: str, plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train(dataclasses.replace(plan, snapshots=None))
+    interrupt(plan, 11, workers=1)
+    place = Place(monkeypatch, method)
     with running(plan, "w") as run:
         run.start("w")
-        message = run.fail()
+        for n in (1, 2):
+            warning = run.until("warning").warning.message
+            assert warning.startswith(
+                f"the run waits, trying again every 10 s (failures in a row: {n}): The snapshot"
+            )
+            assert "Input/output error" in warning
+            place.gone = n == 1
+            run.pass_time(10.0)
+        reports = run.reports()
         run.workers[0].end()
-    assert message.startswith("The snapshots could not be listed in ")
+    assert resumed_at(reports) == [8]
+    assert len(warnings(reports)) == 2
+    assert reports[-1].finished.weights_digest == expected.weights_digest
+
+
+@pytest.mark.parametrize("ending", ["no answer for long", "a pause", "a cancellation"])
+def test_a_run_whose_snapshots_cannot_be_read_ends_without_loss(
+    ending: str, plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(plan, 11, workers=1)
+    with monkeypatch.context() as patched, running(plan, "w") as run:
+        Place(patched, "names")
+        run.start("w")
+        run.until("warning")
+        if ending == "no answer for long":
+            run.pass_time(600.0)
+        elif ending == "a pause":
+            run.command(runner_pb2.Command(pause=runner_pb2.Pause()))
+        else:
+            run.cancel()
+        last = run.reports()[-1]
+        run.workers[0].end()
+    if ending == "a cancellation":
+        assert last.WhichOneof("kind") == "cancelled"
+    else:
+        assert last.paused.reason.startswith(
+            "paused, because it cannot go on before this can be read: The snapshots could not be "
+        )
+    assert resumed_at(run_to_end(plan, 1)) == [8]
+
+
+@pytest.mark.parametrize("what", ["snapshots", "checkpoint"])
+def test_workers_are_told_that_the_server_lives_while_it_reads(
+    what: str, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if what == "checkpoint":
+        train(dataclasses.replace(plan, steps=1, snapshots=None))
+        checkpoint = plan.weights_path.rename(tmp_path / "start.safetensors")
+        plan = dataclasses.replace(plan, snapshots=None, start_from=str(checkpoint))
+    reading, go_on, method = Event(), Event(), {"snapshots": "names", "checkpoint": "size"}[what]
+    read = getattr(LocalFolder, method)
+
+    def read_slowly(folder: LocalFolder, *name: str) -> Any:
+        reading.set()
+        assert go_on.wait(SECONDS)
+        return read(folder, *name)
+
+    monkeypatch.setattr(LocalFolder, method, read_slowly)
+    with running(plan, "w") as run, played(run, "w") as worker:
+        assert reading.wait(SECONDS)
+        for _ in range(math.ceil(SILENCE_SECONDS / PING_SECONDS) + 1):
+            run.pass_time(PING_SECONDS)
+            message = worker.receive(SECONDS)
+            assert message is not None
+            assert message.WhichOneof("kind") == "ping"
+        go_on.set()
+        assert task_of(worker).gradient.step == 0
+        run.cancel()
+        run.reports()
 
 
 def test_data_that_have_changed_since_fail_the_run(plan: TrainingPlan) -> None:

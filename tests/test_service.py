@@ -36,6 +36,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from grpc_status import rpc_status
 
+from trainer.cli import main as command_line
 from trainer.client import (
     Client,
     ClientError,
@@ -657,6 +658,34 @@ def test_a_running_run_is_paused_when_its_runner_says_so_and_goes_on_when_it_is_
     assert not second.wishes().pause
     second.report(finished=RESULT)
     assert service.client.wait(run.id).state == SUCCEEDED
+
+
+def test_whoever_pauses_a_run_sees_why_it_goes_on(
+    service: RunningService, document: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, runner = submit_and_take(service, document)
+    pausing = threading.Thread(target=command_line.pause, args=(run.id, True, service.address))
+    pausing.start()
+    eventually(lambda: runner.wishes().pause)
+    eventually(lambda: runner.report(warning=run_pb2.Warning(message="no room")) or said(capfd))
+    runner.report(paused=runner_pb2.Paused(step=9))
+    pausing.join(30)
+    assert not pausing.is_alive()
+    assert json.loads(capfd.readouterr().out)["message"] == "paused at step 9"
+
+
+def said(capfd: pytest.CaptureFixture[str]) -> bool:
+    return "warning: no room\n" in capfd.readouterr().err
+
+
+def test_a_run_that_nobody_asked_to_pause_is_paused_and_says_why(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run, runner = submit_and_take(service, document)
+    runner.report(paused=runner_pb2.Paused(reason="paused, because there is no disk"))
+    paused = service.client.get(run.id)
+    assert (paused.state, paused.message) == (PAUSED, "paused, because there is no disk")
+    assert service.client.resume(run.id).state in (QUEUED, LAUNCHING)
 
 
 def test_a_queued_run_is_paused_at_once_and_gives_way(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -18,11 +19,23 @@ import pytest
 import s3fs
 import safetensors.numpy
 from moto.server import ThreadedMotoServer
+from server_process import serve_with
 from snapshot_samples import LOOP, LOOP_SIZE, assert_same, damaged_copies, sample
+from test_faults import PROCESSES, assert_ended_by, process
+from test_parameter_server import SECONDS, train
+from test_resume import EVERY, PLANS, resumed_at, run_to_end, warnings
+from threadpoolctl import threadpool_limits
 
+from trainer.server.rounds import RUNNER
+from trainer.server.snapshot_keeper import SnapshotPlan
+from trainer.snapshots import object_folder
 from trainer.snapshots.checkpoint import read_checkpoint
 from trainer.snapshots.snapshot import Snapshot, SnapshotError
 from trainer.snapshots.store import SnapshotStore
+from trainer.v1 import runner_pb2
+from workers.channel import connect
+from workers.faults import Fault, FaultPlan
+from workers.worker import work
 
 BUCKET = "snapshots"
 
@@ -280,6 +293,62 @@ def test_a_process_that_is_really_killed_leaves_the_newest_good_one(
     found, _ = store.latest()
     assert found is not None
     assert found.step == 1000
+
+
+LARGE = 27_000_000
+"""Numbers that take more than the 100 MiB from which on s3fs would put an object in parts."""
+
+
+def test_a_large_snapshot_is_put_whole_so_that_no_parts_of_it_can_be_left(bucket: Bucket) -> None:
+    assert LARGE * 4 > 100 * 2**20
+    with failing(0, None, for_ever=False) as made:
+        store_at("r").save(sample(1, LARGE))
+    assert made == REQUESTS[:2]
+    found, problems = store_at("r").latest()
+    assert found is not None
+    assert_same(found, sample(1, LARGE))
+    assert problems == []
+
+
+def test_a_snapshot_that_is_too_large_to_be_put_whole_is_not_saved(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_folder, "LARGEST_PUT", 10_000)
+    with (
+        failing(0, None, for_ever=False) as made,
+        pytest.raises(SnapshotError, match=r"step 1 was not saved .*S3 takes 10000 bytes at once"),
+    ):
+        store_at("r").save(sample(1))
+    assert made == []
+
+
+def test_a_run_whose_server_is_killed_goes_on_from_the_object_store(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # of the processes that are started here
+    environment = {name: text for name, text in os.environ.items() if name.startswith("AWS_")}
+    plan = dataclasses.replace(PLANS["momentum"], weights_path=tmp_path / "w.safetensors")
+    with threadpool_limits(1):
+        expected = train(plan)
+    snapshots = SnapshotPlan(f"s3://{BUCKET}/runs/r-1", "a digest", every_steps=EVERY)
+    plan = dataclasses.replace(plan, snapshots=snapshots)
+    fault = Fault("server", 15, "applying", "kill")
+    killed = dataclasses.replace(plan, faults=FaultPlan((fault,), 1, tmp_path / "faults.jsonl"))
+    ours, theirs = PROCESSES.Pipe()
+    with ours, theirs, process(serve_with, environment, killed, theirs) as server:
+        assert ours.poll(SECONDS)
+        address = ours.recv()
+        runner = connect(address, RUNNER, address.local)
+        runner.send(runner_pb2.Command().SerializeToString())
+        with process(work, plan.job, address, "w"):
+            assert_ended_by(server, "kill")
+        runner.close(linger=0)
+    assert SnapshotStore(snapshots.location, 2).steps() == [8, 12]
+    with threadpool_limits(1):
+        reports = run_to_end(plan, 2)
+    assert resumed_at(reports) == [12]
+    assert warnings(reports) == []
+    assert reports[-1].finished.weights_digest == expected.weights_digest
 
 
 def test_a_bucket_that_is_missing_is_named(bucket: Bucket) -> None:

@@ -31,7 +31,7 @@ from trainer.cli.show import (
 from trainer.cli.store_options import State, StoreUrl, without_secret
 from trainer.cli.tokens import app as tokens
 from trainer.cli.verify import print_verification, verification_document
-from trainer.client import Client, ClientError, RunHandle, UnreachableError, read_spec
+from trainer.client import Client, ClientError, RunHandle, UnreachableError, read_spec, requests
 from trainer.client.weights_download import DamagedDownloadError
 from trainer.service import history
 from trainer.service.queue import UserLimits, workers_limit
@@ -644,10 +644,18 @@ def gradcheck(
 
 @app.command()
 def pause(run_id: RunId, json: Json = False, address: Address = None) -> None:
-    """Have a run take a snapshot and stop there, and wait until it has."""
+    """Have a run take a snapshot and stop there, and wait until it has.
+
+    What the run warns of meanwhile is shown, such as a full disk that lets it go on.
+    """
     with Client(_checked(address)) as client:
         client.pause(run_id)
-        found = client.wait(run_id, states=history.RESTING)
+        for response in client.watch(run_id):
+            if response.event.HasField("warning"):
+                _say(f"warning: {response.event.warning.message}")
+            if requests.state(response) in history.RESTING:
+                break
+        found = client.get(run_id)
     _show(found, json)
 
 

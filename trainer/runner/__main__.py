@@ -38,7 +38,7 @@ def main() -> int:
         raise
     finally:
         with contextlib.suppress(ServiceGoneError):
-            link.send()
+            link.ask()
         ray.shutdown()
         link.close()
     return 0

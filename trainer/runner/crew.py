@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FAILURES = 3
-"""A slot whose workers die this often in a row, none having contributed, fails the run."""
+"""A slot whose workers die this often in a row, none having contributed, fails the run. If it is
+that the server refused them, and others work, the slot stays empty instead."""
 
 Actor = Any
 Work = Any
@@ -41,15 +42,22 @@ class Crew:
         members: by what they are doing.
         failures: deaths in a row of each slot's workers that had not contributed.
         generations: workers that each slot has had.
+        count: slots that are to be filled.
+        empty: those among them that stay empty, until another number is asked for.
     """
 
     start: Callable[[str], tuple[Actor, Work]]
     members: dict[Work, Member] = field(default_factory=dict)
     failures: dict[int, int] = field(default_factory=dict)
     generations: dict[int, int] = field(default_factory=dict)
+    count: int = 0
+    empty: set[int] = field(default_factory=set)
 
     def resize(self, count: int) -> list[str]:
         """Have ``count`` slots filled; the names of members that are to leave."""
+        if count != self.count:
+            self.count = count
+            self.empty.clear()
         leaving = []
         for member in self.members.values():
             if member.slot >= count and member.wanted:
@@ -57,7 +65,7 @@ class Crew:
                 leaving.append(member.name)
         filled = {member.slot for member in self.members.values() if member.wanted}
         for slot in range(count):
-            if slot not in filled:
+            if slot not in filled | self.empty:
                 self._fill(slot)
         return leaving
 
@@ -67,8 +75,11 @@ class Crew:
             if member.name == name:
                 self.failures.pop(member.slot, None)
 
-    def ended(self, work: Work, reason: str) -> Member:
+    def ended(self, work: Work, reason: str, refused: bool = False) -> Member:
         """A member's work is over; a wanted one is replaced.
+
+        Args:
+            refused: the server did not want it, so another one may fare no better.
 
         Raises:
             SlotFailedError: the slot is given up.
@@ -77,6 +88,14 @@ class Crew:
         if member.wanted:
             failures = self.failures.get(member.slot, 0) + 1
             self.failures[member.slot] = failures
+            if (
+                failures >= FAILURES
+                and refused
+                and any(one.wanted for one in self.members.values())
+            ):
+                self.failures.pop(member.slot)
+                self.empty.add(member.slot)
+                return member
             if failures >= FAILURES:
                 raise SlotFailedError(
                     f"worker slot {member.slot} failed {failures} times in a row without an "

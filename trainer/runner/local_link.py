@@ -58,8 +58,10 @@ class LocalLink:
         if not report.HasField("step_times"):
             self._happen(from_report(report))
 
-    def send(self) -> runner_pb2.ReportResponse:
+    def send(self) -> None:
         self._write_log()
+
+    def wishes(self) -> runner_pb2.ReportResponse:
         return runner_pb2.ReportResponse(pause=self._pause, workers=self.run.workers)
 
     def flush(self) -> None:

@@ -40,7 +40,10 @@ def tell(report: runner_pb2.RunReport) -> Told | None:
         case "cancelled":
             return Told(logging.INFO, "the run is cancelled")
         case "paused":
-            return Told(logging.INFO, "the run is paused", report.paused.step)
+            paused = report.paused
+            if paused.reason:
+                return Told(logging.ERROR, f"the run is {paused.reason}")
+            return Told(logging.INFO, "the run is paused", paused.step)
         case _:
             return None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 
 from trainer.runner.local_link import LocalLink, alone_in
-from trainer.runner.runner import Runner
+from trainer.runner.runner import Runner, ray_reason
 from trainer.service.launcher import ONE_THREAD
 from trainer.service.ray_api import RayError
 from trainer.spec.parse import check_against_data
@@ -50,6 +50,10 @@ def _run(link: LocalLink, show: Show) -> run_pb2.Run:
     shown.start()
     try:
         Runner(link).run()
+    except ray.exceptions.RayError as error:
+        raise RayError(
+            f"Ray has failed ({ray_reason(error)}); the same command goes on from the last snapshot"
+        ) from None
     finally:
         link.close()
         shown.join()

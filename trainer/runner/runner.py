@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from workers.channel import ServerAddress, connect
 from workers.faults import NO_FAULTS, FaultPlan
 from workers.printed import COLOUR
 from workers.roots import ANYWHERE
+from workers.worker import RefusedError
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""
@@ -71,10 +72,13 @@ class Runner:
 
     Args:
         link: who wants the run.
+        clock: seconds, never going back; what waits for Ray and the server are bounded by.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, clock: Callable[[], float] = time.monotonic) -> None:
         self._link = link
+        self._clock = clock
+        self._workers = 0
         self._place = Workplace(Path(), shared=True)
         self._ended = self._succeeded = self._needed = False
         self._cancelled: float | None = None
@@ -89,8 +93,10 @@ class Runner:
 
         Raises:
             ServiceGoneError: nobody wants the outcome.
+            ray.exceptions.RayError: Ray itself fails, which ends the attempt and not the run.
         """
         assignment = self._link.take()
+        self._workers = assignment.workers
         spec = _assigned(assignment)
         self._place = workplace(assignment)
         faults = FaultPlan(tuple(spec.faults), self._link.attempt, self._place.journal)
@@ -104,11 +110,8 @@ class Runner:
             spec_digest(spec.document())[:16], code_version(),
         )  # fmt: skip
         self._warn_of_local_snapshots(spec)
-        try:
-            while not self._ended:
-                self._serve(spec, assignment, faults)
-        except (ray.exceptions.RayError, TimeoutError) as error:
-            self._fail(f"the parameter server did not start: {_reason(error)}")
+        while not self._ended:
+            self._serve(spec, assignment.worker_cpus, faults)
         self._link.flush()
         # Not before the outcome is stored: a run whose success nobody knows is resumed.
         if self._succeeded:
@@ -124,27 +127,27 @@ class Runner:
                 "node would begin anew; set snapshots.location to storage that all nodes reach"
             )
 
-    def _serve(
-        self, spec: RunSpec, assignment: runner_pb2.TakeRunResponse, faults: FaultPlan
-    ) -> None:
+    def _serve(self, spec: RunSpec, worker_cpus: float, faults: FaultPlan) -> None:
         """From the start of a parameter server to the end of the attempt, or its death."""
-        server = start_server(_plan(spec, assignment.workers, self._place, faults))
+        server = start_server(_plan(spec, self._workers, self._place, faults))
         address = server.address.remote()
 
         def start(name: str) -> tuple[Actor, Work]:
-            actor = start_worker(assignment.worker_cpus)
-            unplaced[actor.__ray_ready__.remote()] = name, time.monotonic()
+            actor = start_worker(worker_cpus)
+            unplaced[actor.__ray_ready__.remote()] = name, self._clock()
             return actor, actor.work.remote(spec.job(), address, name, spec.workers.vectors, faults)
 
         unplaced: Unplaced = {}
         crew = Crew(start)
         try:
             # Their processes start beside the server's, and Ray has them wait for its address.
-            crew.resize(assignment.workers)
-            with _connected(ray.get(address, timeout=START_SECONDS)) as socket:
-                # From its first word on, the server knows where reports go.
-                socket.send(runner_pb2.Command().SerializeToString())
-                self._follow(socket, server.train.remote(), crew, unplaced)
+            crew.resize(self._workers)
+            found = self._wait_for(address)
+            if found is not None:
+                with _connected(found) as socket:
+                    # From its first word on, the server knows where reports go.
+                    socket.send(runner_pb2.Command().SerializeToString())
+                    self._follow(socket, server.train.remote(), crew, unplaced)
         except SlotFailedError as error:
             self._fail(str(error))
         finally:
@@ -152,19 +155,45 @@ class Runner:
                 ray.kill(member.actor)
             ray.kill(server)
 
+    def _wait_for(self, address: Work) -> ServerAddress | None:
+        """Where the parameter server is, once it has started; None if it does not."""
+        deadline = self._clock() + START_SECONDS
+        while not ray.wait([address], timeout=SEND_SECONDS)[0]:
+            if self._clock() > deadline:
+                self._server_died(f"it has not started in {START_SECONDS:.0f} s")
+                return None
+            self._exchange(self._obey_at_start)
+            if self._ended:
+                return None
+        try:
+            found: ServerAddress = ray.get(address, timeout=START_SECONDS)
+        except ray.exceptions.RayActorError as error:
+            if error.actor_init_failed:
+                self._fail(f"the parameter server cannot start: {ray_reason(error)}")
+            else:
+                self._server_died(ray_reason(error))
+            return None
+        return found
+
+    def _obey_at_start(self, wishes: runner_pb2.ReportResponse) -> None:
+        """All other wishes can wait for a server: the service repeats them."""
+        if wishes.cancel:
+            self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
+
     def _follow(
         self, socket: zmq.Socket[bytes], training: Work, crew: Crew, unplaced: Unplaced
     ) -> None:
         """Pass reports up and wishes down until the attempt or the server has ended."""
         while not self._ended:
             self._collect(socket, crew)
-            self._exchange(socket, crew)
+            self._exchange(lambda wishes: self._obey(socket, crew, wishes))
+            self._stop_in_time()
             self._watch_workers(socket, crew)
             self._watch_places(unplaced)
             if ray.wait([training], timeout=0)[0] and not self._ended:
                 # Its last report may still be on its way if it ended in good order.
                 self._collect(socket, crew)
-                self._server_died(self._outcome("server", training))
+                self._server_died(self._outcome("server", training)[0])
                 return
 
     def _collect(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
@@ -223,22 +252,32 @@ class Runner:
         for target, message, step in self._journal.fired() if self._journal else ():
             self._link.log.tell(target, logging.WARNING, message, step)
 
-    def _exchange(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
-        """Send reports to the service; do what it wishes."""
+    def _exchange(self, obey: Callable[[runner_pb2.ReportResponse], None]) -> None:
+        """Do what the service wishes, and send reports to it; it is not waited for."""
         self._log_drills()
-        wishes = self._link.send()
+        wishes = self._link.wishes()
         if wishes is not None and not self._ended:
-            if wishes.cancel and self._cancelled is None:
-                self._cancelled = time.monotonic()
-                _LOG.info("the run is to be cancelled")
-                _command(socket, cancel=runner_pb2.Cancel())
-            if wishes.pause and not self._pausing:
-                self._pausing = True
-                _LOG.info("the run is to be paused")
-                _command(socket, pause=runner_pb2.Pause())
-            for worker in crew.resize(wishes.workers) if wishes.workers else ():
-                _command(socket, worker_retired=runner_pb2.WorkerRetired(worker=worker))
-        if self._cancelled is not None and time.monotonic() - self._cancelled > STOP_SECONDS:
+            self._workers = wishes.workers or self._workers
+            obey(wishes)
+        self._link.send()
+
+    def _obey(
+        self, socket: zmq.Socket[bytes], crew: Crew, wishes: runner_pb2.ReportResponse
+    ) -> None:
+        if wishes.cancel and self._cancelled is None:
+            self._cancelled = self._clock()
+            _LOG.info("the run is to be cancelled")
+            _command(socket, cancel=runner_pb2.Cancel())
+        if wishes.pause and not self._pausing:
+            self._pausing = True
+            _LOG.info("the run is to be paused")
+            _command(socket, pause=runner_pb2.Pause())
+        for worker in crew.resize(self._workers):
+            _command(socket, worker_retired=runner_pb2.WorkerRetired(worker=worker))
+
+    def _stop_in_time(self) -> None:
+        """A cancelled run is over, whatever its server does."""
+        if self._cancelled is not None and self._clock() - self._cancelled > STOP_SECONDS:
             self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
 
     def _watch_workers(self, socket: zmq.Socket[bytes], crew: Crew) -> None:
@@ -246,15 +285,21 @@ class Runner:
         watched = list(crew.members)
         done = ray.wait(watched, num_returns=len(watched), timeout=0)[0] if watched else []
         for work in done:
-            name, reason = crew.members[work].name, self._outcome(crew.members[work].name, work)
+            name = crew.members[work].name
+            reason, error = self._outcome(name, work)
             _command(socket, worker_lost=runner_pb2.WorkerLost(worker=name, reason=reason))
-            crew.ended(work, reason)
+            slot = crew.ended(work, reason, isinstance(error, RefusedError)).slot
+            if slot in crew.empty:
+                self._warn(
+                    f"worker slot {slot} stays empty, because its workers are refused again and "
+                    f"again; the last time: {reason}"
+                )
 
     def _watch_places(self, unplaced: Unplaced) -> None:
         """Say of a worker that Ray finds no place for it; the others go on meanwhile."""
         watched = list(unplaced)
         placed = ray.wait(watched, num_returns=len(watched), timeout=0)[0] if watched else []
-        waiting = [one for one in watched if time.monotonic() - unplaced[one][1] > PLACE_SECONDS]
+        waiting = [one for one in watched if self._clock() - unplaced[one][1] > PLACE_SECONDS]
         for one in {*placed, *waiting}:
             name, _ = unplaced.pop(one)
             if one not in placed:
@@ -266,24 +311,27 @@ class Runner:
             return
         self._deaths += 1
         self._pausing = False
-        if self._deaths >= RESTARTS:
-            self._fail(f"the parameter server died {self._deaths} times in a row: {reason}")
-        elif self._cancelled is not None:
+        if self._cancelled is not None:
             self._end(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
+        elif self._deaths >= RESTARTS:
+            self._fail(f"the parameter server died {self._deaths} times in a row: {reason}")
         else:
             restarted = run_pb2.Restarted(reason=reason)
             self._report(RUNNER, runner_pb2.RunReport(restarted=restarted))
 
-    def _outcome(self, name: str, work: Work) -> str:
-        """Why an actor's work is over, in a line; the log has the whole traceback."""
+    def _outcome(self, name: str, work: Work) -> tuple[str, Exception | None]:
+        """Why an actor's work is over, in a line, and the error if it is one.
+
+        The log has the whole traceback.
+        """
         self._log_drills()
         try:
             ray.get(work, timeout=START_SECONDS)
         except Exception as error:
             ending = COLOUR.sub("", str(error)).strip()
             self._link.log.tell(name, logging.ERROR, f"its process has ended: {ending}")
-            return _reason(error)
-        return "it ended in good order"
+            return ray_reason(error), error
+        return "it ended in good order", None
 
     def _warn(self, message: str) -> None:
         warning = run_pb2.Warning(message=message)
@@ -320,7 +368,7 @@ def _command(socket: zmq.Socket[bytes], **kind: Any) -> None:
     socket.send(runner_pb2.Command(**kind).SerializeToString())
 
 
-def _reason(error: Exception) -> str:
+def ray_reason(error: Exception) -> str:
     """What a Ray error says, without the remote traceback before it and the guesses behind it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].partition(" Worker exit type: ")[0] if lines else type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ CHUNK_BYTES = 2**20
 GONE_SECONDS = 600.0
 """A service that cannot be reached, or cannot store the weights, for this long is given up."""
 
+MOST_BYTES = 2**19
+"""Of the reports in one call; with the most log lines that go with them, it has 3.7 MB of the 4 MiB
+that the service takes."""
+
 FINAL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})
 """Refusals of the weights that another try does not change."""
 
@@ -31,7 +35,11 @@ class ServiceLink:
         log: the run's log lines, which go with the reports.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._who: dict[str, Any] = {
             "id": environment["SUMGRAD_RUN_ID"],
             "attempt": int(environment["SUMGRAD_ATTEMPT"]),
@@ -42,7 +50,11 @@ class ServiceLink:
         self.log = Outbox(self.attempt)
         self._waiting: list[runner_pb2.RunReport] = []
         self._number = 0
-        self._reached = time.monotonic()
+        # The call whose answer is not read yet, and how many reports and log lines it holds.
+        self._call: Any = None
+        self._held = 0, 0
+        self._clock = clock
+        self._reached = clock()
 
     @property
     def attempt(self) -> int:
@@ -60,42 +72,74 @@ class ServiceLink:
         report.number = self._number
         self._waiting.append(report)
 
-    def send(self) -> runner_pb2.ReportResponse | None:
-        """Send what is in line; what the service wishes, or None if it did not answer.
+    def send(self) -> None:
+        """Send what is in line, as much as one call holds, unless the last call is under way.
+
+        It does not wait for the answer: workers that die meanwhile are to be replaced.
+        """
+        if self._call is None:
+            lines, reports = self.log.next(), self._portion()
+            request = runner_pb2.ReportRequest(**self._who, reports=reports, log=lines)
+            self._call = self._stub.Report.future(request, timeout=CALL_SECONDS)
+            self._held = len(reports), len(lines)
+
+    def wishes(self) -> runner_pb2.ReportResponse | None:
+        """What the service answered to the last ``send``, once, if it has.
 
         Raises:
             ServiceGoneError: it has not answered for GONE_SECONDS, or refuses this runner.
         """
-        lines = self.log.next()
-        request = runner_pb2.ReportRequest(**self._who, reports=self._waiting, log=lines)
+        return None if self._call is None or not self._call.done() else self._answer()
+
+    def ask(self) -> runner_pb2.ReportResponse | None:
+        """Send, and wait for what the service wishes; None if it did not answer.
+
+        Raises:
+            ServiceGoneError: see ``wishes``.
+        """
+        self.send()
+        return self._answer()
+
+    def _portion(self) -> list[runner_pb2.RunReport]:
+        """The first reports in line, as many as go with one call."""
+        left = MOST_BYTES
+        for count, report in enumerate(self._waiting):
+            left -= report.ByteSize()
+            if left < 0 < count:
+                return self._waiting[:count]
+        return list(self._waiting)
+
+    def _answer(self) -> runner_pb2.ReportResponse | None:
+        call, self._call = self._call, None
         try:
-            response = self._stub.Report(request, timeout=CALL_SECONDS)
+            response: runner_pb2.ReportResponse = call.result()
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.PERMISSION_DENIED:
                 raise ServiceGoneError("another attempt has taken over") from None
-            if time.monotonic() - self._reached > GONE_SECONDS:
+            if self._clock() - self._reached > GONE_SECONDS:
                 raise ServiceGoneError(f"no answer for {GONE_SECONDS:.0f} s") from None
             return None
-        self._reached = time.monotonic()
-        self._waiting.clear()
-        self.log.acknowledged(len(lines))
+        self._reached = self._clock()
+        reports, lines = self._held
+        del self._waiting[:reports]
+        self.log.acknowledged(lines)
         return response
 
     def flush(self) -> None:
         """Send until everything is acknowledged.
 
         Raises:
-            ServiceGoneError: see ``send``.
+            ServiceGoneError: see ``wishes``.
         """
-        while self._waiting or self.log:
-            if self.send() is None:
+        while self._waiting or self.log or self._call is not None:
+            if self.ask() is None:
                 time.sleep(0.5)
 
     def put_weights(self, path: Path) -> str:
         """Send the file of the weights until the service has it; where it lies there.
 
         Raises:
-            ServiceGoneError: see ``send``.
+            ServiceGoneError: see ``wishes``.
             WeightsNotTakenError: it answers, and does not take them.
         """
         failing = 0.0
@@ -104,8 +148,8 @@ class ServiceLink:
                 response = self._stub.PutWeights(self._parts(path), timeout=PUT_SECONDS)
                 return str(response.path)
             except grpc.RpcError as error:
-                self.send()  # says too whether the service still wants this runner
-                now = time.monotonic()
+                self.ask()  # says too whether the service still wants this runner
+                now = self._clock()
                 failing = failing or now
                 if error.code() in FINAL or now - failing > GONE_SECONDS:
                     raise WeightsNotTakenError(str(error.details())) from None

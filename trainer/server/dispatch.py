@@ -131,7 +131,7 @@ class Dispatch:
         kind: its kind.
         assigned: every living worker, with what it is computing or None. One that computes what
             nobody wants any more is busy until it answers.
-        retiring: workers among them that go when they are idle; all of them are busy.
+        retiring: workers that go when they are idle; all of them are busy or have yet to join.
         waiting: ranges that nobody is computing; empty whenever a worker is idle.
         missing: units of the round without an accepted answer.
         stale_answers: answers dropped so far because nobody waited for them, except copies'.
@@ -168,12 +168,13 @@ class Dispatch:
                 self.round, self.kind, self.missing = number, kind, units
                 self.waiting = [Range(0, units)]
             case WorkerJoined(worker):
-                self._forget(worker)
+                if worker in self.assigned:
+                    self._forget(worker)
                 self.assigned[worker] = None
             case WorkerLost(worker):
                 self._forget(worker)
             case WorkerRetired(worker):
-                self.retiring |= {worker} & self.assigned.keys()
+                self.retiring.add(worker)
             case Answered(worker, number, answered):
                 first = self._answered(worker, number, answered, now)
             case Tick():
@@ -227,7 +228,7 @@ class Dispatch:
         """Let the retired go that are idle."""
         if not self.retiring:
             return []
-        free = sorted(worker for worker in self.retiring if self.assigned[worker] is None)
+        free = sorted(self.retiring.intersection(self._idle()))
         for worker in free:
             self._forget(worker)
         return [Release(worker) for worker in free]

@@ -22,14 +22,21 @@ from trainer.early_stopping import EarlyStopping, best_epoch
 from trainer.receipt import code_version, differences
 from trainer.schedules import Constant, Moment, Schedule, warmup
 from trainer.server.hub import Hub
+from trainer.server.patient_reading import read_patiently
 from trainer.server.reduction import Reduction
 from trainer.server.round_answers import Tally, first_problem
-from trainer.server.rounds import FingerprintPolicy, Rounds, RunCancelledError, RunFailedError
+from trainer.server.rounds import (
+    FingerprintPolicy,
+    NobodyWorksError,
+    Rounds,
+    RunCancelledError,
+    RunFailedError,
+)
 from trainer.server.snapshot_keeper import SnapshotKeeper, SnapshotPlan
 from trainer.server.step_times import StepTimes
 from trainer.server.training_state import Best, TrainingState
 from trainer.server.weights import digest, layout, write_weights
-from trainer.snapshots.snapshot import SnapshotError
+from trainer.snapshots.snapshot import SnapshotError, UnreachableError
 from trainer.starting_weights import starting_weights
 from trainer.update_rules import Descent
 from trainer.v1 import run_pb2, runner_pb2
@@ -48,7 +55,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class RunPausedError(Exception):
-    """The runner asked for a pause, and there is a snapshot of this step."""
+    """The runner asked for a pause, and there is a snapshot to go on from.
+
+    Attributes:
+        step: of the snapshot.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -148,8 +163,16 @@ class ParameterServer:
             report(runner_pb2.RunReport(finished=result))
         except RunCancelledError:
             report(runner_pb2.RunReport(cancelled=runner_pb2.Cancelled()))
-        except RunPausedError:
-            report(runner_pb2.RunReport(paused=runner_pb2.Paused(step=self._state.step)))
+        except RunPausedError as pause:
+            report(runner_pb2.RunReport(paused=runner_pb2.Paused(step=pause.step)))
+        except NobodyWorksError:
+            # The state may be that of half a step or evaluation.
+            step = 0 if self._keeper is None else self._keeper.last()
+            report(runner_pb2.RunReport(paused=runner_pb2.Paused(step=step)))
+        except UnreachableError as error:
+            # Nothing has been done yet, so nothing is lost, and only the user can help.
+            reason = f"paused, because it cannot go on before this can be read: {error}"
+            report(runner_pb2.RunReport(paused=runner_pb2.Paused(reason=reason)))
         except (RunFailedError, SnapshotError) as error:
             report(runner_pb2.RunReport(failed=runner_pb2.Failed(message=str(error))))
         finally:
@@ -192,13 +215,16 @@ class ParameterServer:
 
         Raises:
             RunFailedError: the data are not those that it was trained with.
-            SnapshotError: nobody knows whether there is one.
+            UnreachableError: nobody knows whether there is one.
+            SnapshotError: it is of another network.
         """
         plan = self._plan.snapshots
         if plan is None:
             return False
-        self._keeper = SnapshotKeeper(plan, self._drill, self._clock, self._rounds.report)
-        before = self._keeper.restore(self._state)
+        rounds = self._rounds
+        keeper = SnapshotKeeper(plan, self._drill, self._clock, rounds.report, rounds.attend)
+        self._keeper = keeper
+        before = keeper.restore(self._state, *read_patiently(keeper.latest, rounds, self._clock))
         if before is None:
             return False
         self._rounds.step = self._state.step
@@ -229,12 +255,15 @@ class ParameterServer:
         """Have a checkpoint's weights instead of random ones, if one was named.
 
         Raises:
-            SnapshotError: it cannot be read, or is of another network.
+            UnreachableError: it cannot be read for now.
+            SnapshotError: there is none, or it is of another network.
         """
-        if self._plan.start_from is not None:
+        location = self._plan.start_from
+        if location is not None:
             weights = self._hub.weights
-            weights[:] = starting_weights(
-                self._plan.start_from, self._network, self._plan.start_roots
+            roots = self._plan.start_roots
+            weights[:] = read_patiently(
+                lambda: starting_weights(location, self._network, roots), self._rounds, self._clock
             )
             self._start_digest = digest(self._network, weights)
             self._hub.publish()
@@ -262,8 +291,9 @@ class ParameterServer:
             return
         if self._keeper is None:
             raise RunFailedError("the run keeps no snapshots, so it cannot be paused")
-        self._keeper.take_last(self._state, self._beside_the_state)
-        raise RunPausedError
+        step = self._keeper.take_to_pause(self._state, self._beside_the_state)
+        if step is not None:
+            raise RunPausedError(step)
 
     def _is_over(self) -> bool:
         """Never so of a snapshot: what is left then is done again from the one before."""

@@ -46,6 +46,9 @@ PING_SECONDS = 5.0
 ANSWER_SECONDS = 600.0
 """A run in which no worker says anything for this long has failed."""
 
+ATTEND_SECONDS = 0.05
+"""What training waits for outside a round is looked at this often."""
+
 JOIN_SECONDS = 10.0
 """Training begins without the workers that are later than the first one by this much."""
 
@@ -58,6 +61,10 @@ class RunFailedError(RuntimeError):
 
 class RunCancelledError(Exception):
     """The runner asked to stop."""
+
+
+class NobodyWorksError(Exception):
+    """The run is to pause in the middle of a round, and no worker is there to end it."""
 
 
 class Rounds:
@@ -103,7 +110,8 @@ class Rounds:
         self._answers = RoundAnswers()
         # Workers of which an answer was used.
         self._contributors: set[str] = set()
-        # Slots whose last worker was refused.
+        # Slots that have had a worker, and those whose last worker was refused.
+        self._slots: set[str] = set()
         self._refused: set[str] = set()
         # Workers have one BLAS thread each, whatever this process has.
         with threadpool_limits(1, user_api="blas"):
@@ -115,9 +123,10 @@ class Rounds:
         return len(self._dispatch.assigned)
 
     def gather(self) -> None:
-        """Wait for the runner, so that no report is lost, and for the workers or a pause.
+        """Wait for the runner, so that no report is lost, and for the workers.
 
-        A worker that is much later than the first one joins when it comes.
+        A worker that is much later than the first one joins when it comes. Where the run is to
+        pause or to stop, nobody is waited for.
         """
         messages = []
         deadline = time.monotonic() + ANSWER_SECONDS
@@ -129,6 +138,8 @@ class Rounds:
             if silent and message[0] != RUNNER:
                 deadline = time.monotonic() + JOIN_SECONDS
             messages.append(message)
+            if message[0] == RUNNER and _is_to_stop(message[1]):
+                break
         for message in messages:
             self._take(*message)
         self._heard = self._clock()
@@ -139,7 +150,7 @@ class Rounds:
         """What the workers answer to a task over ``units`` shards or chunks.
 
         Raises:
-            RunFailedError, RunCancelledError
+            RunFailedError, RunCancelledError, NobodyWorksError
         """
         self._task, self._answers = task, RoundAnswers()
         task.round = self._dispatch.round + 1
@@ -151,6 +162,23 @@ class Rounds:
             complete = self._wait()
         return self._answers
 
+    def attend(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Hear and ping everybody until something else than a round is done.
+
+        Returns:
+            Whether it was within this time.
+
+        Raises:
+            RunFailedError, RunCancelledError
+        """
+        end = self._clock() + seconds
+        while not done():
+            self._heard = self._clock()  # nobody is waited for
+            if self._heard >= end:
+                return False
+            self._wait(ATTEND_SECONDS)
+        return True
+
     def stop(self) -> None:
         """Tell every worker that there is no more work, also those that were not admitted yet."""
         for worker in self._spoken - {RUNNER}:
@@ -158,8 +186,11 @@ class Rounds:
 
     # What is heard.
 
-    def _wait(self) -> bool:
+    def _wait(self, most: float = PING_SECONDS) -> bool:
         """Act on the next message or, if none comes before, on the passing of time.
+
+        Args:
+            most: seconds.
 
         Returns:
             Whether the round is complete.
@@ -167,7 +198,7 @@ class Rounds:
         if self._log is not None and self._log.due():
             self.send_log()
         now = self._clock()
-        due = min(self._pinged + PING_SECONDS, self._heard + ANSWER_SECONDS)
+        due = min(self._pinged + PING_SECONDS, self._heard + ANSWER_SECONDS, now + most)
         late = self._dispatch.deadline()
         if late is not None:
             due = min(due, late)
@@ -221,12 +252,14 @@ class Rounds:
                 raise RunCancelledError
             case "pause":
                 self.pausing = True
+                self._break_off_if_nobody_works()
             case "worker_retired":
                 self._handle(WorkerRetired(command.worker_retired.worker))
             case "worker_lost":
                 self._lose(command.worker_lost.worker, command.worker_lost.reason)
 
     def _admit(self, worker: str, join: work_pb2.Join) -> None:
+        self._slots.add(_slot(worker))
         self._refused.discard(_slot(worker))
         refusal = self._other_data(worker, join) or self._other_bits(worker, join)
         if refusal:
@@ -272,12 +305,13 @@ class Rounds:
         """Send a worker away.
 
         Raises:
-            RunFailedError: it was the last worker that could come.
+            RunFailedError: nobody works, and nobody is left who could.
         """
         self._refused.add(_slot(worker))
         self._stop(worker, refusal)
         self._spoken.discard(worker)
-        if len(self._refused) >= self._expected:
+        all_are = len(self._refused) >= max(self._expected, len(self._slots))
+        if all_are and not self._dispatch.assigned:
             raise RunFailedError(refusal)
         self.warn(refusal)
 
@@ -356,6 +390,11 @@ class Rounds:
     def _forget(self, worker: str) -> None:
         self._spoken.discard(worker)
         self._hub.forget(worker)
+        self._break_off_if_nobody_works()
+
+    def _break_off_if_nobody_works(self) -> None:
+        if self.pausing and self._dispatch.missing and not self._dispatch.assigned:
+            raise NobodyWorksError
 
     # What is said.
 
@@ -390,6 +429,11 @@ class Rounds:
         ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
         for worker in self._dispatch.assigned:
             self._hub.send(worker, ping)
+
+
+def _is_to_stop(message: bytes) -> bool:
+    """Whether the runner says that the run shall not go on."""
+    return runner_pb2.Command.FromString(message).WhichOneof("kind") in ("cancel", "pause")
 
 
 def _slot(worker: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.server.training_state import TrainingState
-from trainer.snapshots.snapshot import Snapshot, SnapshotError
+from trainer.snapshots.snapshot import NotDeletedError, Snapshot
 from trainer.snapshots.store import SnapshotStore
 from trainer.snapshots.writer import Outcome, Writer
 from trainer.v1 import run_pb2, runner_pb2
@@ -18,8 +17,17 @@ from workers.roots import ANYWHERE, Roots
 CLOSE_SECONDS = 30.0
 """A save in progress has this long to end when the run stops."""
 
+PATIENCE_SECONDS = 30.0
+"""Training waits this long for the snapshot of a pause, and goes on while it is still written."""
+
+AGAIN_SECONDS = 10.0
+"""Between two tries at what did not succeed."""
+
 More = Callable[[], dict[str, Any]]
 """What a snapshot holds beside the state; asked for only when one is taken."""
+
+Attend = Callable[[Callable[[], bool], float], bool]
+"""Waits until something is so, for some seconds at most; whether it is."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,10 @@ class SnapshotKeeper:
 
     Args:
         report: where reports go.
+        attend: what waits while a snapshot is written.
+
+    Attributes:
+        saved: step of the newest snapshot that is known to be there.
 
     Raises:
         SnapshotError: there are no snapshots at such places.
@@ -59,33 +71,44 @@ class SnapshotKeeper:
         drill: Drill,
         clock: Callable[[], float],
         report: Callable[[runner_pb2.RunReport], None],
+        attend: Attend,
     ) -> None:
+        self.saved: int | None = None
         self._plan = plan
         self._clock = clock
         self._report = report
+        self._attend = attend
         self._store = SnapshotStore(
             plan.location, plan.keep, lambda step: drill.at("snapshot", step), plan.roots
         )
         self._writer = Writer(self._store)
         self._begun_step, self._begun = 0, clock()
         self._failures = 0
+        # Of a pause: the step from which on a snapshot will do, and when to try again.
+        self._wanted: int | None = None
+        self._again = clock()
 
-    def restore(self, state: TrainingState) -> dict[str, Any] | None:
-        """Go on from the newest snapshot of the same specification, if there is one.
+    def latest(self) -> tuple[Snapshot | None, list[str]]:
+        """See SnapshotStore.latest; it may take its time."""
+        return self._store.latest()
+
+    def restore(
+        self, state: TrainingState, snapshot: Snapshot | None, problems: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """Go on from what ``latest`` has found, if it is of the same specification.
 
         Returns:
             What ``take`` was given beside the state, as plain data.
 
         Raises:
-            SnapshotError: nobody knows what is there, or it does not fit.
+            SnapshotError: it does not fit.
         """
-        snapshot, problems = self._store.latest()
         for problem in problems:
             self._warn(problem)
         if snapshot is None or snapshot.document.get("spec") != self._plan.spec:
             return None
         state.restore(snapshot)
-        self._begun_step = snapshot.step
+        self.saved = self._begun_step = snapshot.step
         self._report(runner_pb2.RunReport(resumed=run_pb2.Resumed(step=snapshot.step)))
         more: dict[str, Any] = snapshot.document["more"]
         return more
@@ -93,31 +116,52 @@ class SnapshotKeeper:
     def take(self, state: TrainingState, more: More) -> None:
         """Begin a snapshot if one is due and none is being written; tell what became of others."""
         self._tell()
-        if self._is_due(state.step):
-            document = self._document(state, more)
-            if self._writer.offer(state.step, state.arrays(), document):
-                self._begun_step, self._begun = state.step, self._clock()
+        if self._is_due(state.step) and not self._may_pause():
+            self._begin(state, more)
 
-    def take_last(self, state: TrainingState, more: More) -> None:
-        """Have a snapshot of this very step when this returns, and take no more.
+    def take_to_pause(self, state: TrainingState, more: More) -> int | None:
+        """Have a snapshot that the run can stop at; its step, or None if there is none yet.
 
-        Raises:
-            SnapshotError: there is none.
+        To be called after each step until there is one. It is of the present step, unless the first
+        try fails or takes too long: training goes on then, and what is done in vain is done again.
         """
-        if not self._writer.close(CLOSE_SECONDS):
-            raise SnapshotError(
-                f"The snapshot of step {self._begun_step} has not been saved in "
-                f"{CLOSE_SECONDS:.0f} s: make sure that {self._plan.location} can be reached."
-            )
+        if self._wanted is None:
+            self._wanted, self._failures = state.step, 0
+            self._wait_for_save()
         self._tell()
-        started, arrays = time.perf_counter(), state.arrays()
-        self._store.save(Snapshot(state.step, arrays, self._document(state, more)))
-        size = sum(array.nbytes for array in arrays.values())
-        self._told(Outcome(state.step, None, time.perf_counter() - started, size))
+        if not self._may_pause() and self._writer.idle() and self._clock() >= self._again:
+            self._begin(state, more)
+            self._wait_for_save()
+            self._tell()
+            self._again = self._clock() + AGAIN_SECONDS
+        return self.saved if self._may_pause() else None
+
+    def last(self) -> int:
+        """Step of the newest snapshot, after the save in progress; 0 if there is none."""
+        self.close()
+        self._tell()
+        return self.saved or 0
 
     def close(self) -> None:
         """Wait for the save in progress, within bounds."""
         self._writer.close(CLOSE_SECONDS)
+
+    def _may_pause(self) -> bool:
+        """Whether the snapshot that a pause needs is there."""
+        return self.saved is not None and self._wanted is not None and self.saved >= self._wanted
+
+    def _begin(self, state: TrainingState, more: More) -> None:
+        """Begin a snapshot unless one is being written."""
+        if self._writer.offer(state.step, state.arrays(), self._document(state, more)):
+            self._begun_step, self._begun = state.step, self._clock()
+
+    def _wait_for_save(self) -> None:
+        if not self._attend(self._writer.idle, PATIENCE_SECONDS):
+            self._warn(
+                f"the snapshot of step {self._begun_step} has not been saved in "
+                f"{PATIENCE_SECONDS:.0f} s in {self._store.place}; the run goes on until it is, "
+                "and is paused then"
+            )
 
     def _is_due(self, step: int) -> bool:
         every = self._plan.every_steps
@@ -133,19 +177,30 @@ class SnapshotKeeper:
             self._told(outcome)
 
     def _told(self, outcome: Outcome) -> None:
-        if outcome.error is None:
-            self._failures = 0
+        if outcome.error is None or isinstance(outcome.error, NotDeletedError):
+            self.saved = outcome.step
             taken = run_pb2.SnapshotTaken(
                 step=outcome.step, seconds=outcome.seconds, bytes=outcome.size
             )
             self._report(runner_pb2.RunReport(snapshot_taken=taken))
+        if outcome.error is None:
+            self._failures = 0
             return
         self._failures += 1
         # The first, the second, the fourth, the eighth, ...
         if self._failures & (self._failures - 1) == 0:
             self._warn(
-                f"there is no fresh snapshot (failures in a row: {self._failures}): {outcome.error}"
+                f"{self._lack(outcome.error)} (failures in a row: {self._failures}): "
+                f"{outcome.error}"
             )
+
+    def _lack(self, error: Exception) -> str:
+        """What a failure means for the run."""
+        if isinstance(error, NotDeletedError):
+            return "old snapshots take up room"
+        if self._wanted is not None:
+            return f"the run cannot be paused yet, and tries again every {AGAIN_SECONDS:.0f} s"
+        return "there is no fresh snapshot"
 
     def _warn(self, message: str) -> None:
         self._report(runner_pb2.RunReport(warning=run_pb2.Warning(message=message)))

@@ -41,7 +41,9 @@ def from_report(report: runner_pb2.RunReport) -> run_pb2.Event:
         case "cancelled":
             return state_event(run_pb2.RUN_STATE_CANCELLED, "cancelled")
         case "paused":
-            return state_event(run_pb2.RUN_STATE_PAUSED, f"paused at step {report.paused.step}")
+            paused = report.paused
+            message = paused.reason or f"paused at step {paused.step}"
+            return state_event(run_pb2.RUN_STATE_PAUSED, message)
         case "progress":
             return new_event(progress=report.progress)
         case "epoch":

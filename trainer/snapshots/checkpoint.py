@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer.snapshots.folder import Folder, open_folder
 from trainer.snapshots.reader import ARRAYS, MANIFEST, read, read_tensors
-from trainer.snapshots.snapshot import Snapshot, SnapshotError
+from trainer.snapshots.snapshot import Snapshot, SnapshotError, UnreachableError
 from trainer.snapshots.store import SnapshotStore
 from workers.roots import ANYWHERE, Roots
 
@@ -22,7 +22,8 @@ def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
         roots: where a path may lead.
 
     Raises:
-        SnapshotError: if it cannot be read or is not as it was written.
+        UnreachableError: if the place cannot be read just now.
+        SnapshotError: if there is none, or it is not as it was written.
     """
     parent, name = os.path.split(location)
     stem, suffix = Path(name).stem, Path(name).suffix
@@ -35,7 +36,8 @@ def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
         return Snapshot(0, read_tensors(folder, name), {})
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise SnapshotError(
+        final = isinstance(error, ValueError | FileNotFoundError)
+        raise (SnapshotError if final else UnreachableError)(
             f"The checkpoint {folder.place(name)} cannot be read ({why}): name another file."
         ) from error
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import fsspec
+
+LARGEST_PUT = 5 * 2**30
+"""Bytes that S3 takes in one request. In several, a process that is killed would leave parts of an
+object behind that no listing shows, and that somebody pays for."""
 
 
 class ObjectFolder:
@@ -21,6 +26,8 @@ class ObjectFolder:
 
     def __init__(self, location: str) -> None:
         self._files, self._root = fsspec.url_to_fs(location)
+        protocols = self._files.protocol
+        self._is_s3 = "s3" in ((protocols,) if isinstance(protocols, str) else protocols)
 
     def place(self, name: str) -> str:
         # Not the location: an address may hold a password, and this is shown to people.
@@ -45,8 +52,13 @@ class ObjectFolder:
             return bytes(self._files.cat_file(self._path(name)))
 
     def write(self, name: str, pieces: Sequence[memoryview]) -> None:
+        content, at_once = b"".join(pieces), {}
+        if self._is_s3:
+            if len(content) >= LARGEST_PUT:
+                raise OSError(errno.EFBIG, f"S3 takes {LARGEST_PUT} bytes at once")
+            at_once = {"chunksize": LARGEST_PUT}
         with _os_errors():
-            self._files.pipe_file(self._path(name), b"".join(pieces))
+            self._files.pipe_file(self._path(name), content, **at_once)
 
     def delete(self, names: Sequence[str]) -> None:
         for name in names:

@@ -11,7 +11,12 @@ from layers.arrays import Array
 from trainer.snapshots import manifest as manifests
 from trainer.snapshots.folder import Folder
 from trainer.snapshots.manifest import Manifest
-from trainer.snapshots.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
+from trainer.snapshots.snapshot import (
+    DamagedSnapshotError,
+    Snapshot,
+    SnapshotError,
+    UnreachableError,
+)
 
 ARRAYS, MANIFEST = ".safetensors", ".json"
 """What the two files of a snapshot end in; they are called the same otherwise."""
@@ -25,7 +30,8 @@ def read(folder: Folder, stem: str) -> Snapshot:
     Raises:
         FileNotFoundError: if it is not there, or was deleted meanwhile.
         DamagedSnapshotError: if the files are not what was written.
-        SnapshotError: if they cannot be read, or a newer version wrote them.
+        UnreachableError: if they cannot be read just now.
+        SnapshotError: if a newer version wrote them.
     """
     try:
         manifest = _manifest(folder, stem)
@@ -41,7 +47,7 @@ def read(folder: Folder, stem: str) -> Snapshot:
         raise DamagedSnapshotError(_sentence(folder, stem, str(error))) from error
     except OSError as error:
         why = f"it cannot be read ({error.strerror or error})"
-        raise SnapshotError(_sentence(folder, stem, why)) from error
+        raise UnreachableError(_sentence(folder, stem, why)) from error
     except SnapshotError as error:
         raise SnapshotError(_sentence(folder, stem, str(error))) from error
 

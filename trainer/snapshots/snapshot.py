@@ -30,3 +30,11 @@ class SnapshotError(Exception):
 
 class DamagedSnapshotError(SnapshotError):
     """The files are there but are not what was written."""
+
+
+class UnreachableError(SnapshotError):
+    """The place cannot be read just now; nobody knows what is there."""
+
+
+class NotDeletedError(SnapshotError):
+    """The snapshot was saved, but older ones could not be deleted."""

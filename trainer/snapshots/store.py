@@ -11,7 +11,13 @@ from trainer.snapshots.folder import open_folder
 from trainer.snapshots.local_folder import PARTIAL
 from trainer.snapshots.manifest import File, Manifest
 from trainer.snapshots.reader import ARRAYS, MANIFEST, read
-from trainer.snapshots.snapshot import DamagedSnapshotError, Snapshot, SnapshotError
+from trainer.snapshots.snapshot import (
+    DamagedSnapshotError,
+    NotDeletedError,
+    Snapshot,
+    SnapshotError,
+    UnreachableError,
+)
 from trainer.snapshots.tensor_file import sha256, size, tensor_file
 from workers.roots import ANYWHERE, Roots
 
@@ -62,8 +68,8 @@ class SnapshotStore:
         """Write a snapshot, then delete all but the newest ones and this one.
 
         Raises:
-            SnapshotError: if it could not be written, and then the earlier ones are all still
-                there; or if it was, but older ones could not be deleted.
+            NotDeletedError: if it was written, but older ones could not be deleted.
+            SnapshotError: if it could not be written; the earlier ones are all still there.
         """
         arrays = tensor_file(snapshot.arrays)
         digest = sha256(arrays)
@@ -84,6 +90,7 @@ class SnapshotStore:
         with self._explaining(
             f"The snapshot of step {snapshot.step} was saved, but older ones could not be deleted",
             "make sure that files can be deleted there",
+            NotDeletedError,
         ):
             self._delete_all_but_newest(stem)
 
@@ -94,11 +101,13 @@ class SnapshotStore:
             The snapshot, and one sentence for each newer one that cannot be used.
 
         Raises:
-            SnapshotError: if the place cannot be reached; nobody knows then what is there.
+            UnreachableError: if the place cannot be reached; or if there is no good one but one
+                that cannot be read just now.
         """
         problems: list[str] = []
+        unread: UnreachableError | None = None
         for _ in range(_LISTINGS):
-            problems, vanished = [], False
+            problems, unread, vanished = [], None, False
             for stem in self._stems():
                 try:
                     return read(self._folder, stem), problems
@@ -109,9 +118,18 @@ class SnapshotStore:
                     problems.append(str(error))
                 except SnapshotError as error:
                     problems.append(str(error))
+                    if isinstance(error, UnreachableError):
+                        unread = error
             if not vanished:
                 break
+        if unread is not None:
+            raise unread
         return None, problems
+
+    @property
+    def place(self) -> str:
+        """Where they lie, for messages."""
+        return self._folder.place("")
 
     def at(self, step: int) -> Snapshot:
         """The snapshot of a step.
@@ -130,7 +148,7 @@ class SnapshotStore:
         """Of every snapshot, good or damaged, in ascending order.
 
         Raises:
-            SnapshotError: if the place cannot be reached.
+            UnreachableError: if the place cannot be reached.
         """
         return sorted({_step(stem) for stem in self._stems()})
 
@@ -188,16 +206,20 @@ class SnapshotStore:
 
     def _stems(self) -> list[str]:
         with self._explaining(
-            "The snapshots could not be listed", "make sure that the place can be read"
+            "The snapshots could not be listed",
+            "make sure that the place can be read",
+            UnreachableError,
         ):
             return _complete(self._folder.names())
 
     @contextmanager
-    def _explaining(self, what: str, advice: str) -> Iterator[None]:
+    def _explaining(
+        self, what: str, advice: str, kind: type[SnapshotError] = SnapshotError
+    ) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise SnapshotError(
+            raise kind(
                 f"{what} in {self._folder.place('')} ({error.strerror or error}): {advice}."
             ) from error
 

@@ -53,7 +53,7 @@ class Writer:
         Returns:
             False, and nothing is copied, if a save is in progress or the writer is closed.
         """
-        if self._closed or self._saving():
+        if self._closed or not self.idle():
             return False
         self._copies = {name: self._copy(name, array) for name, array in arrays.items()}
         snapshot = Snapshot(step, self._copies, copy.deepcopy(document))
@@ -66,7 +66,7 @@ class Writer:
 
     def finished(self) -> Outcome | None:
         """The outcome of the earliest save that has ended and was not yet told; never waits."""
-        if self._saving() or not self._outcomes:
+        if not self.idle() or not self._outcomes:
             return None
         return self._outcomes.popleft()
 
@@ -79,10 +79,11 @@ class Writer:
         self._closed = True
         if self._thread is not None:
             self._thread.join(seconds)
-        return not self._saving()
+        return self.idle()
 
-    def _saving(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+    def idle(self) -> bool:
+        """Whether no save is in progress."""
+        return self._thread is None or not self._thread.is_alive()
 
     def _copy(self, name: str, array: Array) -> Array:
         found = self._copies.get(name)

@@ -144,10 +144,12 @@ class Cancelled(_message.Message):
     def __init__(self) -> None: ...
 
 class Paused(_message.Message):
-    __slots__ = ("step",)
+    __slots__ = ("step", "reason")
     STEP_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     step: int
-    def __init__(self, step: _Optional[int] = ...) -> None: ...
+    reason: str
+    def __init__(self, step: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExpelWorker(_message.Message):
     __slots__ = ("worker", "reason")
