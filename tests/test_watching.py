@@ -20,7 +20,7 @@ from trainer.service import watching
 from trainer.service.run_queue import RunQueue
 from trainer.service.store import Store
 from trainer.service.store_threads import StoreThreads
-from trainer.service.watching import Watching
+from trainer.service.watching import Feed, Watching
 from trainer.v1 import run_pb2, runner_pb2, service_pb2, service_pb2_grpc
 
 SUCCEEDED = run_pb2.RUN_STATE_SUCCEEDED
@@ -237,6 +237,35 @@ def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list
 
     asyncio.run(watch())
     assert len(pages) <= 60
+
+
+class WhileLooking(StoreThreads):
+    """An event is stored and announced when a look for it has come to nothing."""
+
+    feed: Feed
+
+    async def read(self, method: Callable[..., Any], *arguments: object) -> Any:
+        found = method(*arguments)
+        if found == []:
+            method.__self__.append("r-1", [step(1)])
+            self.feed.announce(1)
+        return found
+
+
+def test_an_event_that_comes_during_a_look_is_there_at_the_next_look(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_UP_SECONDS", 3600.0)
+
+    async def look() -> None:
+        threads = WhileLooking()
+        feed = threads.feed = Feed("r-1", store, threads)
+        assert await feed.page(0) == []
+        await feed.grown(0, 3600.0)
+        assert [event.sequence for event in await feed.page(0)] == [1]
+        threads.close()
+
+    asyncio.run(look())
 
 
 def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: Store) -> None:
