@@ -6,28 +6,39 @@ import hashlib
 import io
 import json
 import math
+import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from conftest import PlayedRunner, RunningService
+from conftest import PlayedRunner, RunningService, StartService, eventually
 from safetensors.numpy import load, load_file
 
 from layers import LOSSES
 from trainer.cli.predict import prediction_document, read_input
-from trainer.client import ClientError, InvalidRequestError, NotFoundError, NoWeightsError
+from trainer.client import (
+    BusyError,
+    ClientError,
+    InvalidRequestError,
+    NotFoundError,
+    NoWeightsError,
+    UnreachableError,
+)
+from trainer.client.errors import typed
 from trainer.client.prediction import Prediction
 from trainer.client.weights_download import DamagedDownloadError, receive, save
 from trainer.server.weights import layout, write_weights
-from trainer.service import predictor
-from trainer.service.settings import SettingsError
+from trainer.service import api, predictor
+from trainer.service.settings import Limits, SettingsError
 from trainer.snapshots.snapshot import Snapshot
 from trainer.snapshots.store import SnapshotStore
 from trainer.spec.parse import parse
-from trainer.v1 import run_pb2, service_pb2
+from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -139,6 +150,64 @@ def test_a_large_file_comes_in_pieces_of_at_most_a_mebibyte(
     content = b"".join(pieces)
     assert hashlib.sha256(content).hexdigest() == found[-1].sha256
     assert load(content).keys() == {"0.W", "0.b", "1.W", "1.b"}
+
+
+LARGE = 64 * 2**20
+"""More than gRPC takes of a response that nobody reads."""
+
+
+@contextmanager
+def stalled_downloads(service: RunningService, trained: Trained, count: int) -> Iterator[list[Any]]:
+    """Calls that have begun, and of which nobody reads any more."""
+    request = service_pb2.DownloadWeightsRequest(id=trained.id)
+    with ExitStack() as stack:
+        calls = []
+        for _ in range(count):
+            channel = stack.enter_context(grpc.insecure_channel(service.address))
+            calls.append(service_pb2_grpc.TrainerServiceStub(channel).DownloadWeights(request))
+            assert next(calls[-1]).file.size == LARGE
+        yield calls
+
+
+def finish_with_large_file(trained: Trained) -> None:
+    trained.finish()
+    os.truncate(trained.folder / "weights.safetensors", LARGE)
+
+
+def test_a_download_beyond_the_limit_is_refused_at_once_and_there_is_room_when_one_ends(
+    service: RunningService, trained: Trained, tmp_path: Path
+) -> None:
+    finish_with_large_file(trained)
+    with stalled_downloads(service, trained, api.DOWNLOADS) as calls:
+        with pytest.raises(BusyError, match="4 downloads of weights under way; try again"):
+            service.client.save_weights(trained.id, tmp_path / "w")
+        assert list(tmp_path.glob("*w*")) == []
+        calls[0].cancel()
+        eventually(lambda: saved(service, trained, tmp_path / "w"))
+    assert (tmp_path / "w").stat().st_size == LARGE
+
+
+def saved(service: RunningService, trained: Trained, output: Path) -> bool:
+    try:
+        service.client.save_weights(trained.id, output)
+    except BusyError:
+        return False
+    return True
+
+
+def test_readers_that_do_not_read_keep_nobody_out(
+    start_service: StartService, document: dict[str, Any], tmp_path: Path
+) -> None:
+    service = start_service(limits=Limits(reader_seconds=1))
+    trained = Trained(service, document, tmp_path / "state")
+    finish_with_large_file(trained)
+    with stalled_downloads(service, trained, api.DOWNLOADS) as calls:
+        eventually(lambda: saved(service, trained, tmp_path / "w"))
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(call)
+            error = typed(caught.value, service.address)
+            assert (type(error), error.reason) == (UnreachableError, "SLOW_READER")
 
 
 def response(**kind: Any) -> service_pb2.DownloadWeightsResponse:

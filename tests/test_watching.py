@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from trainer.client import AsyncClient, Client, CursorExpiredError, NotFoundError, RunHandle
 from trainer.service import watching
 from trainer.service.run_queue import RunQueue
+from trainer.service.settings import Limits
 from trainer.service.store import Store
 from trainer.service.store_threads import StoreThreads
 from trainer.service.watching import Feed, Watching
@@ -190,6 +191,15 @@ def test_a_reader_that_stops_reading_has_one_page_read_for_it(
     asyncio.run(read())
 
 
+def report_at_length(runner: PlayedRunner) -> None:
+    """Events 4 to 364, with the run's end: more than gRPC takes for a reader that does not read."""
+    long = run_pb2.Membership(worker="w-1", joined=True, reason="x" * 100_000)
+    for call in range(12):
+        numbers = range(30 * call + 1, 30 * call + 31)
+        runner.send(*(runner_pb2.RunReport(number=n, membership=long) for n in numbers))
+    runner.send(runner_pb2.RunReport(number=361, finished=run_pb2.Result()))
+
+
 def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
     service: RunningService,
     document: dict[str, Any],
@@ -198,12 +208,7 @@ def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 5)
     run, runner = running(service, document)
-    long = run_pb2.Membership(worker="w-1", joined=True, reason="x" * 100_000)
-    for call in range(12):
-        numbers = range(30 * call + 1, 30 * call + 31)
-        runner.send(*(runner_pb2.RunReport(number=n, membership=long) for n in numbers))
-    runner.send(runner_pb2.RunReport(number=361, finished=run_pb2.Result()))
-
+    report_at_length(runner)
     with grpc.insecure_channel(service.address) as channel:
         stub = service_pb2_grpc.TrainerServiceStub(channel)
         slow = stub.WatchRun(service_pb2.WatchRunRequest(id=run.id, after_sequence=0), timeout=60)
@@ -215,6 +220,25 @@ def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
         sequences = [first.event.sequence, *(response.event.sequence for response in slow)]
     assert sequences == list(range(1, 365))
     assert len(pages) >= 72
+
+
+def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a_gap(
+    start_service: StartService, document: dict[str, Any]
+) -> None:
+    service = start_service(limits=Limits(reader_seconds=1))
+    run, runner = running(service, document)
+    report_at_length(runner)
+    with grpc.insecure_channel(service.address) as channel:
+        stub = service_pb2_grpc.TrainerServiceStub(channel)
+        stopped = stub.WatchRun(service_pb2.WatchRunRequest(id=run.id, after_sequence=0))
+        sequences = [next(stopped).event.sequence]
+        eventually(lambda: not service.manager.watching._feeds)
+        with pytest.raises(grpc.RpcError) as caught:
+            sequences.extend(response.event.sequence for response in stopped)
+    assert error_info(caught.value).reason == "SLOW_READER"
+    assert len(sequences) < 364
+    sequences.extend(response.event.sequence for response in run.watch(after=sequences[-1]))
+    assert sequences == list(range(1, 365))
 
 
 def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list[int]) -> None:

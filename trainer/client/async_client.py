@@ -28,7 +28,7 @@ from trainer.client import connection, prediction, requests, retry
 from trainer.client.async_run_handle import AsyncRunHandle
 from trainer.client.cursor import Cursor
 from trainer.client.deadline import FOR_EVER, Deadline
-from trainer.client.errors import ClientError, UnreachableError, typed
+from trainer.client.errors import BusyError, ClientError, UnreachableError, typed
 from trainer.client.log_stream import LogReading
 from trainer.client.prediction import Prediction
 from trainer.client.requests import Curves, Spec, read_spec
@@ -288,7 +288,14 @@ class AsyncClient:
         self, run_id: str, step: int | None
     ) -> Sequence[service_pb2.DownloadWeightsResponse]:
         request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
-        return [found async for found in self._stream(self._stub.DownloadWeights, request)]
+        again = retry.of_call(request)
+        while True:
+            try:
+                async with aclosing(self._heard(self._stub.DownloadWeights, request)) as found:
+                    return [response async for response in found]
+            except BusyError as error:  # instead of a first response
+                seconds = again.seconds(error)
+            await asyncio.sleep(seconds)
 
     async def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
         """What a run's network gives for rows; see Client.predict."""
@@ -302,21 +309,10 @@ class AsyncClient:
         ]
         return prediction.joined([first, *later])
 
-    async def _stream(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
-        """The responses of a streaming call."""
-        call = method(request)
-        try:
-            async for response in call:
-                yield response
-        except grpc.RpcError as error:
-            raise typed(error, self.address) from None
-        finally:
-            call.cancel()
-
     async def _heard(
         self, method: Callable[..., Any], request: Any, deadline: Deadline = FOR_EVER
     ) -> AsyncGenerator[Any, None]:
-        """The responses of a streaming call that has heartbeats: silence is an error."""
+        """The responses of a streaming call; silence is an error."""
         call = method(request)
         try:
             while (response := await self._next(call, deadline)) is not grpc.aio.EOF:

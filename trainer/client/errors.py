@@ -115,6 +115,7 @@ REASONS: dict[str, type[ClientError]] = {
     "PREDICTIONS_BUSY": BusyError,
     "LOGS_CLOSED": UnreachableError,
     "SERVICE_STOPPING": UnreachableError,
+    "SLOW_READER": UnreachableError,
     "STORE_UNAVAILABLE": UnreachableError,
 }
 """By the reason in the ErrorInfo. INVALID_SPEC is InvalidSpecError, with every mistake."""
