@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +329,40 @@ def test_a_service_that_stops_ends_its_streams_with_the_cursor_to_go_on_from(
         "SERVICE_STOPPING",
     )
     assert dict(info.metadata) == {"run": run.id, "after_sequence": str(sequence + 1)}
+
+
+def test_a_service_that_stops_ends_its_log_streams_with_the_cursor_too(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.service.service.STOP_SECONDS", 30.0)
+    run, runner = running(service, document)
+    lines = [run_pb2.LogLine(sequence=number, message="x" * 10_000) for number in range(1, 101)]
+    for _ in range(10):  # 10 MB, which gRPC does not take for a reader that does not read
+        runner._stub.Report(runner_pb2.ReportRequest(**runner._who, log=lines), timeout=30)
+        for each in lines:
+            each.sequence += 100
+    with grpc.insecure_channel(service.address) as channel:
+        stub = service_pb2_grpc.TrainerServiceStub(channel)
+        follower = stub.StreamLogs(service_pb2.StreamLogsRequest(id=run.id, follow=True))
+        followed = [each.sequence for each in lines_of(follower, 1002)]
+        behind = stub.StreamLogs(service_pb2.StreamLogsRequest(id=run.id))
+        read = [each.sequence for each in next(behind).lines]
+        with ThreadPoolExecutor(1) as stopping:
+            stopped = stopping.submit(service.stop)
+            for stream, seen in ((follower, followed), (behind, read)):
+                with pytest.raises(grpc.RpcError) as caught:
+                    seen.extend(each.sequence for each in lines_of(stream))
+                assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+                info = error_info(caught.value)
+                assert info.reason == "SERVICE_STOPPING"
+                assert seen == list(range(1, int(info.metadata["after_sequence"]) + 1))
+            stopped.result(30)
+    assert len(read) < 1002
+
+
+def lines_of(stream: Any, most: int | None = None) -> Iterator[run_pb2.LogLine]:
+    """Of a log, as they come."""
+    return islice((line for response in stream for line in response.lines), most)
 
 
 class Reader(threading.Thread):

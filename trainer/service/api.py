@@ -37,7 +37,6 @@ from trainer.service.run_errors import (
     WorkersError,
 )
 from trainer.service.run_filter import parse_cursor, parse_filter
-from trainer.service.run_logs import LogsClosedError
 from trainer.service.run_manager import RunManager
 from trainer.service.run_weights import NoWeightsError
 from trainer.service.slow_readers import SlowReaderError
@@ -82,7 +81,6 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoWeightsError: grpc.StatusCode.FAILED_PRECONDITION,
     PredictionsBusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    LogsClosedError: grpc.StatusCode.UNAVAILABLE,
     SlowReaderError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """What each error of the domain is called in gRPC."""

@@ -214,6 +214,7 @@ class Service:
     ) -> None:
         await self._health.enter_graceful_shutdown()
         self._manager.watching.stop()
+        self._manager.logs.stop()
         for server in self._servers:
             await server.stop(STOP_SECONDS)
         self._api.close()
