@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import hashlib
 import io
 import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ from safetensors.numpy import load, load_file
 from layers import LOSSES
 from trainer.cli.predict import prediction_document, read_input
 from trainer.client import (
+    AsyncClient,
     BusyError,
+    Client,
     ClientError,
     InvalidRequestError,
     NotFoundError,
@@ -33,7 +37,7 @@ from trainer.client.errors import typed
 from trainer.client.prediction import Prediction
 from trainer.client.weights_download import DamagedDownloadError, receive, save
 from trainer.server.weights import layout, write_weights
-from trainer.service import api, predictor
+from trainer.service import api, predictor, run_weights
 from trainer.service.settings import Limits, SettingsError
 from trainer.snapshots.snapshot import Snapshot
 from trainer.snapshots.store import SnapshotStore
@@ -208,6 +212,83 @@ def test_readers_that_do_not_read_keep_nobody_out(
                 list(call)
             error = typed(caught.value, service.address)
             assert (type(error), error.reason) == (UnreachableError, "SLOW_READER")
+
+
+def save_on_a_loop(address: str, run_id: str, output: Path) -> service_pb2.WeightsFile:
+    async def save_weights() -> service_pb2.WeightsFile:
+        async with AsyncClient(address) as client:
+            return await client.save_weights(run_id, output)
+
+    return asyncio.run(save_weights())
+
+
+def save_in_a_thread(address: str, run_id: str, output: Path) -> service_pb2.WeightsFile:
+    with Client(address) as client:
+        return client.save_weights(run_id, output)
+
+
+both_clients = pytest.mark.parametrize("save_by", [save_in_a_thread, save_on_a_loop])
+
+
+@both_clients
+def test_what_has_come_of_a_download_is_on_disk_before_the_rest_comes(
+    service: RunningService,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    save_by: Callable[..., service_pb2.WeightsFile],
+) -> None:
+    trained.finish()
+    pieces = [bytes([number]) * 2**20 for number in range(32)]
+    folder = tmp_path / "there"
+    folder.mkdir()
+
+    def download(_place: object) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        yield response(file=service_pb2.WeightsFile(size=32 * 2**20))
+        for piece in pieces[:-1]:
+            yield response(data=piece)
+        eventually(lambda: [path for path in folder.iterdir() if path.stat().st_size >= 8 * 2**20])
+        yield response(data=pieces[-1])
+        yield response(sha256=hashlib.sha256(b"".join(pieces)).hexdigest())
+
+    monkeypatch.setattr(run_weights, "download", download)
+    found = save_by(service.address, trained.id, folder / "w")
+    assert found.size == 32 * 2**20
+    assert [path.name for path in folder.iterdir()] == ["w"]
+    assert (folder / "w").read_bytes() == b"".join(pieces)
+
+
+@both_clients
+@pytest.mark.parametrize("fault", ["damaged", "no room", "folder"])
+def test_a_download_that_fails_leaves_what_was_there(
+    service: RunningService,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    save_by: Callable[..., service_pb2.WeightsFile],
+    fault: str,
+) -> None:
+    trained.finish()
+    output = tmp_path / "there" / "w"
+    if fault != "folder":
+        output.parent.mkdir()
+        output.write_bytes(b"before")
+    if fault == "damaged":
+        damaged = (each for each in [response(data=b"x")])
+        monkeypatch.setattr(run_weights, "download", lambda _: damaged)
+    if fault == "no room":
+        monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises((DamagedDownloadError, OSError), match=FAULTS[fault]):
+        save_by(service.address, trained.id, output)
+    if fault != "folder":
+        assert [path.read_bytes() for path in output.parent.iterdir()] == [b"before"]
+
+
+FAULTS = {"damaged": "damaged", "no room": "No space left", "folder": "No such file"}
+
+
+def no_room(_descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def response(**kind: Any) -> service_pb2.DownloadWeightsResponse:

@@ -11,7 +11,6 @@ from collections.abc import (
     Callable,
     Collection,
     Mapping,
-    Sequence,
 )
 from contextlib import aclosing
 from pathlib import Path
@@ -32,7 +31,7 @@ from trainer.client.errors import BusyError, ClientError, UnreachableError, type
 from trainer.client.log_stream import LogReading
 from trainer.client.prediction import Prediction
 from trainer.client.requests import Curves, Spec, read_spec
-from trainer.client.weights_download import receive, save
+from trainer.client.weights_download import Download, save_on_loop
 from trainer.service import history
 from trainer.service.settings import DEFAULT_ADDRESS
 from trainer.spec.violations import InvalidSpecError
@@ -274,7 +273,11 @@ class AsyncClient:
     ) -> dict[str, NDArray[np.float32]]:
         """Every parameter of a run by its name; see Client.download."""
         content = io.BytesIO()
-        receive(await self._weights(run_id, step), content.write)
+        download = Download(content.write)
+        async with aclosing(self._weights(run_id, step)) as responses:
+            async for response in responses:
+                download.take(response)
+        download.whole()
         arrays: dict[str, NDArray[np.float32]] = load(content.getvalue())
         return arrays
 
@@ -282,17 +285,20 @@ class AsyncClient:
         self, run_id: str, output: Path, step: int | None = None
     ) -> service_pb2.WeightsFile:
         """Write the weights of a run to a safetensors file; see Client.save_weights."""
-        return await asyncio.to_thread(save, await self._weights(run_id, step), output)
+        async with aclosing(self._weights(run_id, step)) as responses:
+            return await save_on_loop(responses, output)
 
     async def _weights(
         self, run_id: str, step: int | None
-    ) -> Sequence[service_pb2.DownloadWeightsResponse]:
+    ) -> AsyncGenerator[service_pb2.DownloadWeightsResponse, None]:
         request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
         again = retry.of_call(request)
         while True:
             try:
                 async with aclosing(self._heard(self._stub.DownloadWeights, request)) as found:
-                    return [response async for response in found]
+                    async for response in found:
+                        yield response
+                return
             except BusyError as error:  # instead of a first response
                 seconds = again.seconds(error)
             await asyncio.sleep(seconds)
