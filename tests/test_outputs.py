@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from conftest import PlayedRunner, RunningService, StartService, eventually
+from conftest import SECONDS, PlayedRunner, RunningService, StartService, eventually
 from safetensors.numpy import load, load_file
 
 from layers import LOSSES
@@ -282,6 +283,35 @@ def test_a_download_that_fails_leaves_what_was_there(
         save_by(service.address, trained.id, output)
     if fault != "folder":
         assert [path.read_bytes() for path in output.parent.iterdir()] == [b"before"]
+
+
+def test_a_download_that_is_cancelled_leaves_what_was_there(
+    service: RunningService, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.finish()
+    output = tmp_path / "there" / "w"
+    output.parent.mkdir()
+    output.write_bytes(b"before")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def download(_place: object) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        yield response(data=b"x")
+        begun.set()
+        assert go_on.wait(SECONDS)
+
+    async def cancel() -> None:
+        async with AsyncClient(service.address) as client:
+            saving = asyncio.create_task(client.save_weights(trained.id, output))
+            assert await asyncio.to_thread(begun.wait, SECONDS)
+            assert len(list(output.parent.iterdir())) == 2
+            saving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await saving
+
+    monkeypatch.setattr(run_weights, "download", download)
+    asyncio.run(cancel())
+    go_on.set()
+    assert [path.read_bytes() for path in output.parent.iterdir()] == [b"before"]
 
 
 FAULTS = {"damaged": "damaged", "no room": "No space left", "folder": "No such file"}
