@@ -206,6 +206,10 @@ class FallsSilent(service_pb2_grpc.TrainerServiceServicer):
             line = run_pb2.LogLine(sequence=2)
             yield service_pb2.StreamLogsResponse(lines=[line], sequence=2)
 
+    def DownloadWeights(self, _request: Any, _context: Any) -> Iterator[Any]:  # noqa: N802
+        yield service_pb2.DownloadWeightsResponse(file=service_pb2.WeightsFile(size=1))
+        self.over.wait(SECONDS)
+
 
 @pytest.fixture
 def falls_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FallsSilent, str]]:
@@ -244,6 +248,21 @@ def test_a_stream_on_which_nothing_comes_is_begun_again_where_it_was(
     assert played.asked == [0, 1]
     assert asyncio.run(read()) == found
     assert played.asked == [0, 1, 0, 1]
+
+
+def test_a_download_of_which_nothing_comes_is_broken_off(
+    falls_silent: tuple[FallsSilent, str],
+) -> None:
+    _, address = falls_silent
+
+    async def download() -> None:
+        async with AsyncClient(address) as client:
+            await client.download("r-1")
+
+    with Client(address) as client, pytest.raises(UnreachableError, match="said nothing for 1 s"):
+        client.download("r-1")
+    with pytest.raises(UnreachableError, match="said nothing for 1 s"):
+        asyncio.run(download())
 
 
 def test_a_stream_that_never_began_is_not_begun_again() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import sqlite3
@@ -26,6 +27,7 @@ from safetensors.numpy import load
 
 from trainer.cli import main as command_line
 from trainer.cli.exit_codes import ExitCode
+from trainer.service.settings import DEFAULT_ADDRESS
 from trainer.service.store import Store
 from trainer.v1 import run_pb2
 from workers.datasets.digits import Digits
@@ -267,6 +269,36 @@ def test_every_figure_of_a_finished_run_is_in_its_json(
             40 * 23,
             40,
         )
+
+
+def test_the_readmes_first_example_prints_what_the_readme_shows(
+    serve: Serve, trained: dict[str, dict[str, Any]]
+) -> None:
+    readme = (ROOT / "README.md").read_text()
+    code, shown = re.findall(r"^```(?:python|text)\n(.*?)^```$", readme, re.M | re.S)[:2]
+    # It is the first of all.
+    assert readme.index("```") == readme.index("```python")
+    found = subprocess.run(
+        [sys.executable, "-c", code.replace(DEFAULT_ADDRESS, serve.address)],
+        cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, "")
+    *printed, digest = found.stdout.splitlines()
+    assert digest == trained["2 workers"]["weights_digest"]
+    # Last digits, and so the digest, depend on the kind of processor, and on nothing else.
+    *lines, _ = shown.splitlines()
+    cut = lines.index("…")
+    printed[cut : cut - len(lines) + 1] = ["…"]
+    for line, wanted in zip(printed, lines, strict=True):
+        assert re.sub(NUMBER, "", line) == re.sub(NUMBER, "", wanted)
+        assert numbers(line) == pytest.approx(numbers(wanted), abs=0.01)
+
+
+NUMBER = r"\d+(?:\.\d+)?"
+
+
+def numbers(line: str) -> list[float]:
+    return [float(number) for number in re.findall(NUMBER, line)]
 
 
 def test_the_weights_are_the_same_at_any_number_of_workers_and_by_either_channel(

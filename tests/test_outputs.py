@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import hashlib
 import io
 import json
 import math
+import os
+import threading
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from conftest import PlayedRunner, RunningService
+from conftest import SECONDS, PlayedRunner, RunningService, StartService, eventually
 from safetensors.numpy import load, load_file
 
 from layers import LOSSES
 from trainer.cli.predict import prediction_document, read_input
-from trainer.client import ClientError, InvalidRequestError, NotFoundError, NoWeightsError
+from trainer.client import (
+    AsyncClient,
+    BusyError,
+    Client,
+    ClientError,
+    InvalidRequestError,
+    NotFoundError,
+    NoWeightsError,
+    UnreachableError,
+)
+from trainer.client.errors import typed
 from trainer.client.prediction import Prediction
 from trainer.client.weights_download import DamagedDownloadError, receive, save
 from trainer.server.weights import layout, write_weights
-from trainer.service import predictor
-from trainer.service.settings import SettingsError
+from trainer.service import api, predictor, run_weights
+from trainer.service.settings import Limits, SettingsError
 from trainer.snapshots.snapshot import Snapshot
 from trainer.snapshots.store import SnapshotStore
 from trainer.spec.parse import parse
-from trainer.v1 import run_pb2, service_pb2
+from trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -139,6 +155,170 @@ def test_a_large_file_comes_in_pieces_of_at_most_a_mebibyte(
     content = b"".join(pieces)
     assert hashlib.sha256(content).hexdigest() == found[-1].sha256
     assert load(content).keys() == {"0.W", "0.b", "1.W", "1.b"}
+
+
+LARGE = 64 * 2**20
+"""More than gRPC takes of a response that nobody reads."""
+
+
+@contextmanager
+def stalled_downloads(service: RunningService, trained: Trained, count: int) -> Iterator[list[Any]]:
+    """Calls that have begun, and of which nobody reads any more."""
+    request = service_pb2.DownloadWeightsRequest(id=trained.id)
+    with ExitStack() as stack:
+        calls = []
+        for _ in range(count):
+            channel = stack.enter_context(grpc.insecure_channel(service.address))
+            calls.append(service_pb2_grpc.TrainerServiceStub(channel).DownloadWeights(request))
+            assert next(calls[-1]).file.size == LARGE
+        yield calls
+
+
+def finish_with_large_file(trained: Trained) -> None:
+    trained.finish()
+    os.truncate(trained.folder / "weights.safetensors", LARGE)
+
+
+def test_a_download_beyond_the_limit_is_refused_at_once_and_there_is_room_when_one_ends(
+    service: RunningService, trained: Trained, tmp_path: Path
+) -> None:
+    finish_with_large_file(trained)
+    with stalled_downloads(service, trained, api.DOWNLOADS) as calls:
+        with pytest.raises(BusyError, match="4 downloads of weights under way; try again"):
+            service.client.save_weights(trained.id, tmp_path / "w")
+        assert list(tmp_path.glob("*w*")) == []
+        calls[0].cancel()
+        eventually(lambda: saved(service, trained, tmp_path / "w"))
+    assert (tmp_path / "w").stat().st_size == LARGE
+
+
+def saved(service: RunningService, trained: Trained, output: Path) -> bool:
+    try:
+        service.client.save_weights(trained.id, output)
+    except BusyError:
+        return False
+    return True
+
+
+def test_readers_that_do_not_read_keep_nobody_out(
+    start_service: StartService, document: dict[str, Any], tmp_path: Path
+) -> None:
+    service = start_service(limits=Limits(reader_seconds=1))
+    trained = Trained(service, document, tmp_path / "state")
+    finish_with_large_file(trained)
+    with stalled_downloads(service, trained, api.DOWNLOADS) as calls:
+        eventually(lambda: saved(service, trained, tmp_path / "w"))
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(call)
+            error = typed(caught.value, service.address)
+            assert (type(error), error.reason) == (UnreachableError, "SLOW_READER")
+
+
+def save_on_a_loop(address: str, run_id: str, output: Path) -> service_pb2.WeightsFile:
+    async def save_weights() -> service_pb2.WeightsFile:
+        async with AsyncClient(address) as client:
+            return await client.save_weights(run_id, output)
+
+    return asyncio.run(save_weights())
+
+
+def save_in_a_thread(address: str, run_id: str, output: Path) -> service_pb2.WeightsFile:
+    with Client(address) as client:
+        return client.save_weights(run_id, output)
+
+
+both_clients = pytest.mark.parametrize("save_by", [save_in_a_thread, save_on_a_loop])
+
+
+@both_clients
+def test_what_has_come_of_a_download_is_on_disk_before_the_rest_comes(
+    service: RunningService,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    save_by: Callable[..., service_pb2.WeightsFile],
+) -> None:
+    trained.finish()
+    pieces = [bytes([number]) * 2**20 for number in range(32)]
+    folder = tmp_path / "there"
+    folder.mkdir()
+
+    def download(_place: object) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        yield response(file=service_pb2.WeightsFile(size=32 * 2**20))
+        for piece in pieces[:-1]:
+            yield response(data=piece)
+        eventually(lambda: [path for path in folder.iterdir() if path.stat().st_size >= 8 * 2**20])
+        yield response(data=pieces[-1])
+        yield response(sha256=hashlib.sha256(b"".join(pieces)).hexdigest())
+
+    monkeypatch.setattr(run_weights, "download", download)
+    found = save_by(service.address, trained.id, folder / "w")
+    assert found.size == 32 * 2**20
+    assert [path.name for path in folder.iterdir()] == ["w"]
+    assert (folder / "w").read_bytes() == b"".join(pieces)
+
+
+@both_clients
+@pytest.mark.parametrize("fault", ["damaged", "no room", "folder"])
+def test_a_download_that_fails_leaves_what_was_there(
+    service: RunningService,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    save_by: Callable[..., service_pb2.WeightsFile],
+    fault: str,
+) -> None:
+    trained.finish()
+    output = tmp_path / "there" / "w"
+    if fault != "folder":
+        output.parent.mkdir()
+        output.write_bytes(b"before")
+    if fault == "damaged":
+        damaged = (each for each in [response(data=b"x")])
+        monkeypatch.setattr(run_weights, "download", lambda _: damaged)
+    if fault == "no room":
+        monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises((DamagedDownloadError, OSError), match=FAULTS[fault]):
+        save_by(service.address, trained.id, output)
+    if fault != "folder":
+        assert [path.read_bytes() for path in output.parent.iterdir()] == [b"before"]
+
+
+def test_a_download_that_is_cancelled_leaves_what_was_there(
+    service: RunningService, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained.finish()
+    output = tmp_path / "there" / "w"
+    output.parent.mkdir()
+    output.write_bytes(b"before")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def download(_place: object) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        yield response(data=b"x")
+        begun.set()
+        assert go_on.wait(SECONDS)
+
+    async def cancel() -> None:
+        async with AsyncClient(service.address) as client:
+            saving = asyncio.create_task(client.save_weights(trained.id, output))
+            assert await asyncio.to_thread(begun.wait, SECONDS)
+            assert len(list(output.parent.iterdir())) == 2
+            saving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await saving
+
+    monkeypatch.setattr(run_weights, "download", download)
+    asyncio.run(cancel())
+    go_on.set()
+    assert [path.read_bytes() for path in output.parent.iterdir()] == [b"before"]
+
+
+FAULTS = {"damaged": "damaged", "no room": "No space left", "folder": "No such file"}
+
+
+def no_room(_descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def response(**kind: Any) -> service_pb2.DownloadWeightsResponse:

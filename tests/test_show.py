@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
 
 import pytest
 
@@ -73,6 +75,24 @@ def test_following_a_run_without_a_metric_shows_none(capsys: pytest.CaptureFixtu
     progress, epoch = capsys.readouterr().err.splitlines()
     assert "E_in 0.5000 9 samples/s" in progress
     assert epoch == "epoch 1 done: E_in 0.5000 E_out 0.4000"
+
+
+def test_a_line_is_written_with_its_end_so_that_nothing_comes_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Pipe())
+    lines = Lines()
+    lines.note("one")
+    lines.epoch(run_pb2.Epoch(epoch=1, e_in=0.5, e_out=0.4))
+    lines.close()
+    assert written == ["one\n", "epoch 1 done: E_in 0.5000 E_out 0.4000\n"]
 
 
 @pytest.mark.parametrize(("name", "label"), LABELS)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from grpc_status import rpc_status
 from trainer.client import AsyncClient, Client, CursorExpiredError, NotFoundError, RunHandle
 from trainer.service import watching
 from trainer.service.run_queue import RunQueue
+from trainer.service.settings import Limits
 from trainer.service.store import Store
 from trainer.service.store_threads import StoreThreads
-from trainer.service.watching import Watching
+from trainer.service.watching import Feed, Watching
 from trainer.v1 import run_pb2, runner_pb2, service_pb2, service_pb2_grpc
 
 SUCCEEDED = run_pb2.RUN_STATE_SUCCEEDED
@@ -190,6 +193,15 @@ def test_a_reader_that_stops_reading_has_one_page_read_for_it(
     asyncio.run(read())
 
 
+def report_at_length(runner: PlayedRunner) -> None:
+    """Events 4 to 364, with the run's end: more than gRPC takes for a reader that does not read."""
+    long = run_pb2.Membership(worker="w-1", joined=True, reason="x" * 100_000)
+    for call in range(12):
+        numbers = range(30 * call + 1, 30 * call + 31)
+        runner.send(*(runner_pb2.RunReport(number=n, membership=long) for n in numbers))
+    runner.send(runner_pb2.RunReport(number=361, finished=run_pb2.Result()))
+
+
 def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
     service: RunningService,
     document: dict[str, Any],
@@ -198,12 +210,7 @@ def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 5)
     run, runner = running(service, document)
-    long = run_pb2.Membership(worker="w-1", joined=True, reason="x" * 100_000)
-    for call in range(12):
-        numbers = range(30 * call + 1, 30 * call + 31)
-        runner.send(*(runner_pb2.RunReport(number=n, membership=long) for n in numbers))
-    runner.send(runner_pb2.RunReport(number=361, finished=run_pb2.Result()))
-
+    report_at_length(runner)
     with grpc.insecure_channel(service.address) as channel:
         stub = service_pb2_grpc.TrainerServiceStub(channel)
         slow = stub.WatchRun(service_pb2.WatchRunRequest(id=run.id, after_sequence=0), timeout=60)
@@ -215,6 +222,25 @@ def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
         sequences = [first.event.sequence, *(response.event.sequence for response in slow)]
     assert sequences == list(range(1, 365))
     assert len(pages) >= 72
+
+
+def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a_gap(
+    start_service: StartService, document: dict[str, Any]
+) -> None:
+    service = start_service(limits=Limits(reader_seconds=1))
+    run, runner = running(service, document)
+    report_at_length(runner)
+    with grpc.insecure_channel(service.address) as channel:
+        stub = service_pb2_grpc.TrainerServiceStub(channel)
+        stopped = stub.WatchRun(service_pb2.WatchRunRequest(id=run.id, after_sequence=0))
+        sequences = [next(stopped).event.sequence]
+        eventually(lambda: not service.manager.watching._feeds)
+        with pytest.raises(grpc.RpcError) as caught:
+            sequences.extend(response.event.sequence for response in stopped)
+    assert error_info(caught.value).reason == "SLOW_READER"
+    assert len(sequences) < 364
+    sequences.extend(response.event.sequence for response in run.watch(after=sequences[-1]))
+    assert sequences == list(range(1, 365))
 
 
 def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list[int]) -> None:
@@ -237,6 +263,35 @@ def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list
 
     asyncio.run(watch())
     assert len(pages) <= 60
+
+
+class WhileLooking(StoreThreads):
+    """An event is stored and announced when a look for it has come to nothing."""
+
+    feed: Feed
+
+    async def read(self, method: Callable[..., Any], *arguments: object) -> Any:
+        found = method(*arguments)
+        if found == []:
+            method.__self__.append("r-1", [step(1)])
+            self.feed.announce(1)
+        return found
+
+
+def test_an_event_that_comes_during_a_look_is_there_at_the_next_look(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LOOK_UP_SECONDS", 3600.0)
+
+    async def look() -> None:
+        threads = WhileLooking()
+        feed = threads.feed = Feed("r-1", store, threads)
+        assert await feed.page(0) == []
+        await feed.grown(0, 3600.0)
+        assert [event.sequence for event in await feed.page(0)] == [1]
+        threads.close()
+
+    asyncio.run(look())
 
 
 def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: Store) -> None:
@@ -274,6 +329,40 @@ def test_a_service_that_stops_ends_its_streams_with_the_cursor_to_go_on_from(
         "SERVICE_STOPPING",
     )
     assert dict(info.metadata) == {"run": run.id, "after_sequence": str(sequence + 1)}
+
+
+def test_a_service_that_stops_ends_its_log_streams_with_the_cursor_too(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.service.service.STOP_SECONDS", 30.0)
+    run, runner = running(service, document)
+    lines = [run_pb2.LogLine(sequence=number, message="x" * 10_000) for number in range(1, 101)]
+    for _ in range(10):  # 10 MB, which gRPC does not take for a reader that does not read
+        runner._stub.Report(runner_pb2.ReportRequest(**runner._who, log=lines), timeout=30)
+        for each in lines:
+            each.sequence += 100
+    with grpc.insecure_channel(service.address) as channel:
+        stub = service_pb2_grpc.TrainerServiceStub(channel)
+        follower = stub.StreamLogs(service_pb2.StreamLogsRequest(id=run.id, follow=True))
+        followed = [each.sequence for each in lines_of(follower, 1002)]
+        behind = stub.StreamLogs(service_pb2.StreamLogsRequest(id=run.id))
+        read = [each.sequence for each in next(behind).lines]
+        with ThreadPoolExecutor(1) as stopping:
+            stopped = stopping.submit(service.stop)
+            for stream, seen in ((follower, followed), (behind, read)):
+                with pytest.raises(grpc.RpcError) as caught:
+                    seen.extend(each.sequence for each in lines_of(stream))
+                assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+                info = error_info(caught.value)
+                assert info.reason == "SERVICE_STOPPING"
+                assert seen == list(range(1, int(info.metadata["after_sequence"]) + 1))
+            stopped.result(30)
+    assert len(read) < 1002
+
+
+def lines_of(stream: Any, most: int | None = None) -> Iterator[run_pb2.LogLine]:
+    """Of a log, as they come."""
+    return islice((line for response in stream for line in response.lines), most)
 
 
 class Reader(threading.Thread):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -31,3 +32,16 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@asynccontextmanager
+async def whole_file_on_loop(path: Path) -> AsyncIterator[IO[bytes]]:
+    """The same for an event loop, which does not wait for the disk; writing is up to the body."""
+    file = whole_file(path)
+    target = await asyncio.to_thread(file.__enter__)
+    try:
+        yield target
+    except BaseException as error:
+        await asyncio.to_thread(file.__exit__, type(error), error, error.__traceback__)
+        raise
+    await asyncio.to_thread(file.__exit__, None, None, None)

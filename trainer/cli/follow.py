@@ -122,7 +122,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         self._flush()
-        print(text, file=sys.stderr, flush=True)
+        _write_line(text)
 
     def progress(self, progress: run_pb2.Progress) -> None:
         self._figures(
@@ -145,11 +145,17 @@ class Lines:
 
     def _flush(self) -> None:
         if self._held_back:
-            print(self._held_back, file=sys.stderr, flush=True)
+            _write_line(self._held_back)
             self._printed, self._held_back = time.monotonic(), ""
 
     def close(self) -> None:
         self._flush()
+
+
+def _write_line(text: str) -> None:
+    # Not print, which writes the end by itself: Ctrl-C may come between.
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _after(separator: str, text: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import (
     Callable,
     Collection,
     Mapping,
-    Sequence,
 )
 from contextlib import aclosing
 from pathlib import Path
@@ -28,11 +27,11 @@ from trainer.client import connection, prediction, requests, retry
 from trainer.client.async_run_handle import AsyncRunHandle
 from trainer.client.cursor import Cursor
 from trainer.client.deadline import FOR_EVER, Deadline
-from trainer.client.errors import ClientError, UnreachableError, typed
+from trainer.client.errors import BusyError, ClientError, UnreachableError, typed
 from trainer.client.log_stream import LogReading
 from trainer.client.prediction import Prediction
 from trainer.client.requests import Curves, Spec, read_spec
-from trainer.client.weights_download import receive, save
+from trainer.client.weights_download import Download, save_on_loop
 from trainer.service import history
 from trainer.service.settings import DEFAULT_ADDRESS
 from trainer.spec.violations import InvalidSpecError
@@ -274,7 +273,11 @@ class AsyncClient:
     ) -> dict[str, NDArray[np.float32]]:
         """Every parameter of a run by its name; see Client.download."""
         content = io.BytesIO()
-        receive(await self._weights(run_id, step), content.write)
+        download = Download(content.write)
+        async with aclosing(self._weights(run_id, step)) as responses:
+            async for response in responses:
+                download.take(response)
+        download.whole()
         arrays: dict[str, NDArray[np.float32]] = load(content.getvalue())
         return arrays
 
@@ -282,13 +285,23 @@ class AsyncClient:
         self, run_id: str, output: Path, step: int | None = None
     ) -> service_pb2.WeightsFile:
         """Write the weights of a run to a safetensors file; see Client.save_weights."""
-        return await asyncio.to_thread(save, await self._weights(run_id, step), output)
+        async with aclosing(self._weights(run_id, step)) as responses:
+            return await save_on_loop(responses, output)
 
     async def _weights(
         self, run_id: str, step: int | None
-    ) -> Sequence[service_pb2.DownloadWeightsResponse]:
+    ) -> AsyncGenerator[service_pb2.DownloadWeightsResponse, None]:
         request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
-        return [found async for found in self._stream(self._stub.DownloadWeights, request)]
+        again = retry.of_call(request)
+        while True:
+            try:
+                async with aclosing(self._heard(self._stub.DownloadWeights, request)) as found:
+                    async for response in found:
+                        yield response
+                return
+            except BusyError as error:  # instead of a first response
+                seconds = again.seconds(error)
+            await asyncio.sleep(seconds)
 
     async def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
         """What a run's network gives for rows; see Client.predict."""
@@ -302,21 +315,10 @@ class AsyncClient:
         ]
         return prediction.joined([first, *later])
 
-    async def _stream(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
-        """The responses of a streaming call."""
-        call = method(request)
-        try:
-            async for response in call:
-                yield response
-        except grpc.RpcError as error:
-            raise typed(error, self.address) from None
-        finally:
-            call.cancel()
-
     async def _heard(
         self, method: Callable[..., Any], request: Any, deadline: Deadline = FOR_EVER
     ) -> AsyncGenerator[Any, None]:
-        """The responses of a streaming call that has heartbeats: silence is an error."""
+        """The responses of a streaming call; silence is an error."""
         call = method(request)
         try:
             while (response := await self._next(call, deadline)) is not grpc.aio.EOF:

@@ -38,11 +38,8 @@ class BackgroundStream(Generic[T]):
         else:
             self._fetched.put(None)
 
-    def next(self, seconds: float | None) -> T | None:
+    def next(self, seconds: float) -> T | None:
         """The next message, or None at the end.
-
-        Args:
-            seconds: of waiting; None where keepalives bound the call and it may well be silent.
 
         Raises:
             grpc.RpcError

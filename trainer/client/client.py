@@ -22,7 +22,7 @@ from trainer.client import connection, requests, retry
 from trainer.client.background import BackgroundStream
 from trainer.client.cursor import Cursor
 from trainer.client.deadline import FOR_EVER, Deadline
-from trainer.client.errors import ClientError, UnreachableError, typed
+from trainer.client.errors import BusyError, ClientError, UnreachableError, typed
 from trainer.client.log_stream import read_logs
 from trainer.client.prediction import Prediction, predict
 from trainer.client.requests import Curves, Spec, read_spec
@@ -294,7 +294,14 @@ class Client:
         self, run_id: str, step: int | None
     ) -> Iterator[service_pb2.DownloadWeightsResponse]:
         request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
-        return self._stream(self._stub.DownloadWeights, request)
+        again = retry.of_call(request)
+        while True:
+            try:
+                yield from self._heard(self._stub.DownloadWeights, request)
+                return
+            except BusyError as error:  # instead of a first response
+                seconds = again.seconds(error)
+            time.sleep(seconds)
 
     def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
         """What a run's network gives for rows.
@@ -310,21 +317,10 @@ class Client:
         call = functools.partial(self._call, self._stub.Predict)
         return predict(call, run_id, x, step)
 
-    def _stream(self, method: Callable[..., Any], request: Any) -> Iterator[Any]:
-        """The responses of a streaming call."""
-        stream: BackgroundStream[Any] = BackgroundStream(method(request))
-        try:
-            while (response := stream.next(None)) is not None:
-                yield response
-        except grpc.RpcError as error:
-            raise typed(error, self.address) from None
-        finally:
-            stream.close()
-
     def _heard(
         self, method: Callable[..., Any], request: Any, deadline: Deadline = FOR_EVER
     ) -> Generator[Any, None, None]:
-        """The responses of a streaming call that has heartbeats: silence is an error."""
+        """The responses of a streaming call; silence is an error."""
         stream: BackgroundStream[Any] = BackgroundStream(method(request))
         try:
             while (response := self._next(stream, deadline)) is not None:

@@ -118,8 +118,8 @@ REASONS: dict[str, type[ClientError]] = {
     "NO_WEIGHTS": NoWeightsError,
     "TOO_MANY_CALLS": BusyError,
     "PREDICTIONS_BUSY": BusyError,
-    "LOGS_CLOSED": UnreachableError,
     "SERVICE_STOPPING": UnreachableError,
+    "SLOW_READER": UnreachableError,
     "STORE_UNAVAILABLE": UnreachableError,
 }
 """By the reason in the ErrorInfo. INVALID_SPEC is InvalidSpecError, with every mistake."""

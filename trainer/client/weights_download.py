@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 
 from trainer.v1 import service_pb2
-from trainer.whole_file import whole_file
+from trainer.whole_file import whole_file, whole_file_on_loop
 
 
 class DamagedDownloadError(RuntimeError):
     """What came is not what was sent."""
 
 
+class Download:
+    """Writes what ``DownloadWeights`` sends, one response after the other."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._sha = hashlib.sha256()
+        self._size = 0
+        self._file: service_pb2.WeightsFile | None = None
+        self._checksum = ""
+
+    def take(self, response: service_pb2.DownloadWeightsResponse) -> None:
+        """Raises what writing raises."""
+        match response.WhichOneof("kind"):
+            case "file":
+                self._file = response.file
+            case "data":
+                self._write(response.data)
+                self._sha.update(response.data)
+                self._size += len(response.data)
+            case "sha256":
+                self._checksum = response.sha256
+
+    def whole(self) -> service_pb2.WeightsFile:
+        """What was downloaded, after the last response.
+
+        Raises:
+            DamagedDownloadError: something is missing, or its checksum is wrong; what was written
+                is of no use.
+        """
+        file, size = self._file, self._size
+        if file is None or size != file.size or self._checksum != self._sha.hexdigest():
+            expected = 0 if file is None else file.size
+            raise DamagedDownloadError(
+                f"the download of the weights is damaged ({size} bytes of {expected}); try again"
+            )
+        return file
+
+
 def receive(
     responses: Iterable[service_pb2.DownloadWeightsResponse], write: Callable[[bytes], object]
 ) -> service_pb2.WeightsFile:
-    """Write what ``DownloadWeights`` sends; what it is.
-
-    Raises:
-        DamagedDownloadError: something is missing, or its checksum is wrong; what was written is
-            of no use.
-    """
-    sha, size = hashlib.sha256(), 0
-    file: service_pb2.WeightsFile | None = None
-    checksum = ""
+    """Write what ``DownloadWeights`` sends; what it is. Raises DamagedDownloadError."""
+    download = Download(write)
     for response in responses:
-        match response.WhichOneof("kind"):
-            case "file":
-                file = response.file
-            case "data":
-                write(response.data)
-                sha.update(response.data)
-                size += len(response.data)
-            case "sha256":
-                checksum = response.sha256
-    if file is None or size != file.size or checksum != sha.hexdigest():
-        expected = 0 if file is None else file.size
-        raise DamagedDownloadError(
-            f"the download of the weights is damaged ({size} bytes of {expected}); try again"
-        )
-    return file
+        download.take(response)
+    return download.whole()
 
 
 def save(
@@ -55,3 +74,14 @@ def save(
     """
     with whole_file(output) as target:
         return receive(responses, target.write)
+
+
+async def save_on_loop(
+    responses: AsyncIterable[service_pb2.DownloadWeightsResponse], output: Path
+) -> service_pb2.WeightsFile:
+    """The same on an event loop, which never waits for the disk."""
+    async with whole_file_on_loop(output) as target:
+        download = Download(target.write)
+        async for response in responses:
+            await asyncio.to_thread(download.take, response)
+        return download.whole()

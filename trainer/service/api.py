@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trainer.service import queue, run_weights
-from trainer.service.admission import TooManyCallsError
+from trainer.service.admission import Room, TooManyCallsError
 from trainer.service.authentication import NotAuthenticatedError
 from trainer.service.caller import NotAllowedError, PriorityNotAllowedError, current_caller
 from trainer.service.points import parse_points_request
@@ -38,9 +38,9 @@ from trainer.service.run_errors import (
     WorkersError,
 )
 from trainer.service.run_filter import parse_cursor, parse_filter
-from trainer.service.run_logs import LogsClosedError
 from trainer.service.run_manager import RunManager
 from trainer.service.run_weights import NoWeightsError
+from trainer.service.slow_readers import SlowReaderError
 from trainer.service.store import RequestConflictError, RunNotEndedError
 from trainer.service.store_errors import StoreUnavailableError
 from trainer.service.stored_run import StoredRun
@@ -91,7 +91,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = RUNNERS_CODES | {
     TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoWeightsError: grpc.StatusCode.FAILED_PRECONDITION,
     PredictionsBusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    LogsClosedError: grpc.StatusCode.UNAVAILABLE,
+    SlowReaderError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """What each error of the domain is called in gRPC."""
 
@@ -107,7 +107,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     def __init__(self, manager: RunManager) -> None:
         self._manager = manager
         self._predictor = Predictor(manager.roots)
-        self._downloads = asyncio.Semaphore(DOWNLOADS)
+        self._downloads = Room(DOWNLOADS, "downloads of weights")
 
     async def SubmitRun(  # noqa: N802
         self, request: service_pb2.SubmitRunRequest, context: grpc.aio.ServicerContext
@@ -261,7 +261,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         step = request.step if request.HasField("step") else None
         try:
             run = await self._manager.get(request.id)
-            async with self._downloads:
+            with self._downloads.inside():
                 folder = self._manager.directory(run.id)
                 place = await asyncio.to_thread(
                     run_weights.find, run, folder, step, self._manager.roots.snapshots

@@ -68,10 +68,11 @@ class CursorExpiredError(RunError):
 
 
 class ServiceStoppingError(RunError):
-    """The service stops; the stream goes on from the cursor at the next one."""
+    """The service stops; a stream of events or lines goes on from the cursor at the next one."""
 
     def __init__(self, run_id: str, after: int) -> None:
         super().__init__(
-            run_id, f"the service is stopping; watch run {run_id} again with after_sequence {after}"
+            run_id,
+            f"the service is stopping; ask again for what follows {after} of run {run_id}",
         )
         self.after_sequence = after

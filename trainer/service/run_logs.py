@@ -16,6 +16,7 @@ from trainer.service import history
 from trainer.service.events import STOPS
 from trainer.service.log_file import LogFile, LogReader
 from trainer.service.requests import HEARTBEAT_SECONDS
+from trainer.service.run_errors import ServiceStoppingError
 from trainer.v1 import run_pb2, service_pb2
 
 POLL_SECONDS = 0.3
@@ -35,10 +36,6 @@ _LEVELS = {run_pb2.RUN_STATE_FAILED: run_pb2.LOG_LEVEL_ERROR}
 T = TypeVar("T")
 
 
-class LogsClosedError(RuntimeError):
-    """The service stops; the message says where to go on."""
-
-
 class RunLogs:
     """Lives on one event loop; files are written in one thread and read in others.
 
@@ -51,7 +48,7 @@ class RunLogs:
         self._files: OrderedDict[str, LogFile] = OrderedDict()
         # Lines that could not be written, by run.
         self._lost: dict[str, int] = {}
-        self._closed = False
+        self._stopping = False
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="log")
         self._reading = ThreadPoolExecutor(2, thread_name_prefix="log reader")
 
@@ -81,19 +78,15 @@ class RunLogs:
             heartbeat: seconds after which a stream says that it is still there.
 
         Raises:
-            LogsClosedError
+            ServiceStoppingError
         """
         clock = asyncio.get_running_loop().time
         reader, spoken = LogReader(self._directory(run_id), after), clock()
         try:
             while True:
-                if self._closed:
-                    raise LogsClosedError(
-                        f"the service stops; ask again for lines after {reader.sequence}"
-                    )
                 # Asked first, so that what comes before the end is read.
                 over = not follow or _is_over(await run())
-                async with aclosing(self._read(reader, sources)) as found:
+                async with aclosing(self._read(run_id, reader, sources)) as found:
                     async for response in found:
                         yield response
                         spoken = clock()
@@ -107,10 +100,15 @@ class RunLogs:
             reader.close()
 
     async def _read(
-        self, reader: LogReader, sources: Collection[str]
+        self, run_id: str, reader: LogReader, sources: Collection[str]
     ) -> AsyncGenerator[service_pb2.StreamLogsResponse]:
-        """What there is now."""
-        while not self._closed and (lines := await _in(self._reading, reader.read)):
+        """What there is now. Raises ServiceStoppingError."""
+        while True:
+            if self._stopping:
+                raise ServiceStoppingError(run_id, reader.sequence)
+            lines = await _in(self._reading, reader.read)
+            if not lines:
+                return
             missed, reader.missed = reader.missed, 0
             wanted = [line for line in lines if not sources or is_from(line.source, sources)]
             yield service_pb2.StreamLogsResponse(
@@ -148,8 +146,11 @@ class RunLogs:
         await _in(self._writing, self._files.pop, run_id, None)
         self._lost.pop(run_id, None)
 
+    def stop(self) -> None:
+        """End every stream with the line after which it goes on elsewhere."""
+        self._stopping = True
+
     def close(self) -> None:
-        self._closed = True
         self._writing.shutdown()
         self._reading.shutdown()
 

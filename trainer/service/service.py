@@ -36,6 +36,7 @@ from trainer.service.settings import (
     is_loopback,
     usable_cores,
 )
+from trainer.service.slow_readers import SlowReaders
 from trainer.service.store import Store
 from trainer.service.tls import Tls
 from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
@@ -103,6 +104,7 @@ class Service:
             RequestCounter(metrics),
             Admission(name, limits, refuse),
             self._gate(),
+            SlowReaders(limits.reader_seconds, refuse),
             # Last: what it lets through is the method's message.
             RequestDecoder(),
         ]
@@ -223,6 +225,7 @@ class Service:
     ) -> None:
         await self._health.enter_graceful_shutdown()
         self._manager.watching.stop()
+        self._manager.logs.stop()
         for server in self._servers:
             await server.stop(STOP_SECONDS)
         self._api.close()

@@ -95,6 +95,7 @@ class Limits:
             disconnected.
         handshake_seconds: within which a new connection has to speak HTTP/2.
         idle_seconds: after which a connection without a call is closed.
+        reader_seconds: a stream whose reader takes no response for so long ends with an error.
     """
 
     calls: int = 100
@@ -105,6 +106,7 @@ class Limits:
     shortest_ping_seconds: int = 10
     handshake_seconds: int = 10
     idle_seconds: int = 3600
+    reader_seconds: int = 60
 
     def __post_init__(self) -> None:
         for field_ in fields(self):

@@ -79,7 +79,9 @@ class Feed:
 
     async def _read(self, after: int) -> list[run_pb2.Event]:
         now = asyncio.get_running_loop().time()
-        if now - self._looked_up < LOOK_UP_SECONDS / 2 and self._is_last(after):
+        # What is announced is always read: ``grown`` does not wait for it.
+        known = self._announced <= after and self._is_last(after)
+        if known and now - self._looked_up < LOOK_UP_SECONDS / 2:
             return []
         events = await self._threads.read(self._store.events, self._run_id, after, EVENTS_AT_ONCE)
         if events:
