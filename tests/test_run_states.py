@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ import pytest
 from conftest import PlayedRunner, RunningService, StartService, eventually, on_both_databases
 
 from trainer.client import NotPausedError, RunHandle
-from trainer.service import run_manager
+from trainer.service import run_manager, transitions
 from trainer.service.launcher import JobState
 from trainer.service.store import Store
 from trainer.service.stored_run import StoredRun
@@ -139,6 +140,27 @@ def test_a_run_that_is_to_stop_before_its_job_has_begun_gets_none(
     go_on.set()
     assert service.launcher.next_launch().run_id == following.id
     assert run.refresh().state == end
+
+
+def test_a_run_that_was_taken_over_before_its_job_has_begun_gets_none(
+    service: RunningService, document: dict[str, Any], tmp_path: Path
+) -> None:
+    starts, go_on = threading.Event(), threading.Event()
+
+    async def start() -> None:
+        starts.set()
+        assert await asyncio.to_thread(go_on.wait, 30)
+
+    service.launcher.start = start  # type: ignore[method-assign]
+    run = service.client.submit(document)
+    assert starts.wait(30)
+    store = Store(tmp_path / "state" / "runs.db")
+    [(me, other)] = [(stored.service, "service-2") for stored in store.open_runs()]
+    store.change(run.id, lambda now: transitions.adopt(now, me, other, True))
+    store.close()
+    following = service.client.submit(document)
+    go_on.set()
+    assert service.launcher.next_launch().run_id == following.id
 
 
 @on_both_databases

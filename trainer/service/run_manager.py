@@ -570,7 +570,7 @@ class RunManager:
             await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
             await self._launcher.start()
             now = await self._change(run_id, transitions.stop_before_launch, run.attempt)
-            if now.events:
+            if now.stored.token != token:  # the attempt is over, or another service's affair
                 return
             self._heard[run_id] = time.monotonic()
             await self._launcher.launch(self._launch_of(run, token))
@@ -708,15 +708,16 @@ class RunManager:
     async def _announce(self, stored: StoredRun, events: Sequence[run_pb2.Event] = ()) -> None:
         """Tell watchers, metrics and the queue that a run has changed, and the log by what."""
         run = stored.run
-        # A runner may speak to another service than the one that looks after its run.
-        mine = stored.service == self._instance.name
-        waited = self._queue.update(stored) if mine else None
-        if waited is not None:
-            self._metrics.waited(waited)
+        if stored.service == self._instance.name:
+            waited = self._queue.update(stored)
+            if waited is not None:
+                self._metrics.waited(waited)
+        else:  # it was taken over, or its runner has spoken to us
+            self._queue.forget(run.id)
+        self._metrics.run(run)
         await self.logs.tell(run, events)
         if run.state not in history.ACTIVE:
             self._wake.set()
-        self._metrics.run(run)
         self.watching.announce(run.id, stored.sequence)
 
     async def _stored(self, run_id: str) -> StoredRun:

@@ -96,8 +96,7 @@ class RunQueue:
             self._paused[run.id] = run.owner
         before = self._entries.get(run.id)
         if run.state not in history.ACTIVE | {run_pb2.RUN_STATE_QUEUED}:
-            self._count_usage(now)
-            self._view.stale |= self._entries.pop(run.id, None) is not None
+            self.forget(run.id)
             return None
         moved = before is None or _holds(before.stored) != _holds(stored)
         if before is None or moved:
@@ -114,6 +113,11 @@ class RunQueue:
         if run.progress.step and math.isfinite(run.progress.seconds_left):
             entry.ends = now + run.progress.seconds_left
         return now - before.since if before and moved and _holds(stored) else None
+
+    def forget(self, run_id: str) -> None:
+        """A run neither waits nor works here, or does not do so any more."""
+        self._count_usage(self._clock())
+        self._view.stale |= self._entries.pop(run_id, None) is not None
 
     def forget_all(self) -> None:
         """What is going on is told again by ``update``."""
