@@ -22,6 +22,7 @@ from trainer.spec.wire import to_document, to_message
 from trainer.update_rules import UPDATE_RULES
 from trainer.v1 import run_pb2
 from workers.datasets import DATASETS
+from workers.datasets.dataset import NOT_IN_DOCUMENT
 
 COUNTS = st.integers(1, 2**31 - 1)
 SMALL_COUNTS = st.integers(1, 1024)
@@ -41,8 +42,9 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 
 
 def content(block: Any) -> dict[str, st.SearchStrategy[Any]]:
-    """A value for every field of a dataclass."""
-    return {f.name: values(get_type_hints(block)[f.name]) for f in fields(block)}
+    """A value for every field of a dataclass that a document has."""
+    hints = get_type_hints(block)
+    return {f.name: values(hints[f.name]) for f in fields(block) if f.metadata != NOT_IN_DOCUMENT}
 
 
 def blocks(table: Mapping[str, Any], key: str) -> st.SearchStrategy[dict[str, Any]]:
