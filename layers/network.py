@@ -72,6 +72,13 @@ class Network:
     def _stages(self) -> list[Stage]:
         return fused(self.layers)
 
+    @cached_property
+    def _first(self) -> int:
+        """The first stage with parameters, below which nobody needs δX; past the last if none."""
+        with_parameters = {slot.layer for slot in self.slots}
+        places = [p for p, stage in enumerate(self._stages) if stage.number in with_parameters]
+        return min(places, default=len(self._stages))
+
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
         """What each layer takes."""
@@ -139,14 +146,11 @@ class Network:
             context = Context(None if key is None else (*key, number), workspace, place)
             x, layer_backward = layer.forward(params[number], x, context)
             backwards.append(layer_backward)
-        # Below the first layer with parameters nobody needs δX.
-        with_parameters = {slot.layer for slot in self.slots}
-        places = [p for p, stage in enumerate(self._stages) if stage.number in with_parameters]
 
         def backward(ds: Array, grads: list[Params]) -> None:
             dy: Array | None = ds
-            for place in range(len(backwards) - 1, min(places, default=len(backwards)) - 1, -1):
+            for place in range(len(backwards) - 1, self._first - 1, -1):
                 assert dy is not None
-                dy = backwards[place](dy, grads[self._stages[place].number], place > places[0])
+                dy = backwards[place](dy, grads[self._stages[place].number], place > self._first)
 
         return x, backward
