@@ -189,9 +189,9 @@ def test_a_run_waits_for_a_silent_cluster_and_starts_when_it_answers(
 ) -> None:
     silence = RayUnreachableError("the Ray cluster does not answer")
     service.launcher.silence = silence
-    eventually(lambda: service.manager._silence == str(silence))
+    eventually(lambda: service.manager.attempts._silence == str(silence))
     run = service.client.submit(document)
-    service.loop.run(service.manager._look_once())
+    service.loop.run(service.manager.attempts.look_once())
     assert service.launcher.launched.empty()
     eventually(lambda: service.client.get(run.id).queue.reason == str(silence))
     service.launcher.silence = None
@@ -218,7 +218,7 @@ def test_a_cluster_without_cpus_for_now_refuses_no_run(
         return (0.0,)
 
     monkeypatch.setattr(service.launcher, "cpus", none)
-    service.loop.run(service.manager._look_once())
+    service.loop.run(service.manager.attempts.look_once())
     assert service.client.submit(document, workers=4).info.state == run_pb2.RUN_STATE_QUEUED
     assert service.launcher.launched.empty()
 
