@@ -26,17 +26,19 @@ from hypothesis import strategies as st
 from trainer.receipt import code_version
 from trainer.runner.link import WeightsNotTakenError
 from trainer.runner.local_link import LocalLink, alone_in
+from trainer.runner.runner import Runner
 from trainer.runner.service_link import ServiceLink
 from trainer.runner.workplace import workplace
-from trainer.service import ray_api
+from trainer.service import attempts, ray_api
 from trainer.service.code_package import code_package
+from trainer.service.launcher import JobState
 from trainer.service.queue import RAY_UNITS, worker_cpus, workers_limit
 from trainer.service.ray_api import RayApi, RayError, RayUnreachableError
 from trainer.service.ray_cluster import OLDEST_RAY, RayCluster
 from trainer.service.run_errors import NotTheRunnerError
 from trainer.service.settings import SettingsError
 from trainer.service.weights_inbox import largest_file, receive
-from trainer.spec.parse import parse
+from trainer.spec.parse import MAX_PARAMETERS, parse
 from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
 
 NODES = st.lists(st.integers(0, 16), min_size=1, max_size=8).filter(any)
@@ -144,6 +146,27 @@ def test_weights_that_are_larger_than_the_network_are_refused_before_they_come(
     assert "weights.safetensors" not in {path.name for path in folder.iterdir()}
 
 
+def test_a_finished_run_is_not_lost_because_its_data_has_gone(document: dict[str, Any]) -> None:
+    document["data"] = {"type": "npz", "path": "/gone.npz"}
+    assert largest_file(parse(document)) > 4 * MAX_PARAMETERS
+
+
+class _RefusingLink(LocalLink):
+    def put_weights(self, path: Path) -> str:
+        raise WeightsNotTakenError("the disk is full")
+
+
+def test_a_run_whose_weights_nobody_takes_fails_and_says_where_they_are(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    link = _RefusingLink(parse(document), tmp_path)
+    runner = Runner(link)
+    finished = runner_pb2.RunReport(finished=run_pb2.Result(steps=1))
+    failed = runner._hand_over(finished).failed.message
+    assert failed.startswith("the service did not take the weights: the disk is full; they lie on ")
+    assert failed.endswith("weights.safetensors")
+
+
 def test_weights_of_an_attempt_that_was_given_up_meanwhile_are_dropped(tmp_path: Path) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield WEIGHTS
@@ -196,6 +219,28 @@ def test_a_run_waits_for_a_silent_cluster_and_starts_when_it_answers(
     eventually(lambda: service.client.get(run.id).queue.reason == str(silence))
     service.launcher.silence = None
     assert service.launcher.next_launch().run_id == run.id
+
+
+def test_a_cluster_that_is_silent_is_not_asked_again_for_each_run(
+    service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.client.submit(document)
+    service.launcher.next_launch()
+    asked: list[str] = []
+
+    async def state(job: str) -> JobState:
+        asked.append(job)
+        return JobState.UNKNOWN
+
+    monkeypatch.setattr(service.launcher, "state", state)
+    monkeypatch.setattr(attempts, "SILENCE_SECONDS", -1.0)
+    service.loop.run(service.manager.attempts.look_once())
+    assert asked  # one that answers is asked for the job
+    service.launcher.silence = RayUnreachableError("the Ray cluster does not answer")
+    eventually(lambda: service.manager.attempts._silence)
+    asked.clear()
+    service.loop.run(service.manager.attempts.look_once())
+    assert asked == []
 
 
 def test_a_launch_that_nobody_answered_is_told_once_and_asked_after(
