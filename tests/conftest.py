@@ -20,7 +20,7 @@ import pytest
 from postgres_server import PostgresServer
 
 from trainer.client import Client
-from trainer.service import run_manager
+from trainer.service import attempts
 from trainer.service.launcher import JobState, Launch
 from trainer.service.ray_api import RayError
 from trainer.service.run_manager import RunManager
@@ -265,7 +265,7 @@ def start_service(
 ) -> Iterator[StartService]:
     """Starts services on two cores and a state folder of the test's; stops them after it."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(CORES)))
-    monkeypatch.setattr(run_manager, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(attempts, "LOOK_UP_SECONDS", 0.05)
     started: list[RunningService] = []
 
     def start(

@@ -29,7 +29,7 @@ from trainer.runner.local_link import LocalLink, alone_in
 from trainer.runner.runner import Runner
 from trainer.runner.service_link import ServiceLink
 from trainer.runner.workplace import workplace
-from trainer.service import ray_api, run_manager
+from trainer.service import attempts, ray_api
 from trainer.service.code_package import code_package
 from trainer.service.launcher import JobState
 from trainer.service.queue import RAY_UNITS, worker_cpus, workers_limit
@@ -212,9 +212,9 @@ def test_a_run_waits_for_a_silent_cluster_and_starts_when_it_answers(
 ) -> None:
     silence = RayUnreachableError("the Ray cluster does not answer")
     service.launcher.silence = silence
-    eventually(lambda: service.manager._silence == str(silence))
+    eventually(lambda: service.manager.attempts._silence == str(silence))
     run = service.client.submit(document)
-    service.loop.run(service.manager._look_once())
+    service.loop.run(service.manager.attempts.look_once())
     assert service.launcher.launched.empty()
     eventually(lambda: service.client.get(run.id).queue.reason == str(silence))
     service.launcher.silence = None
@@ -233,13 +233,13 @@ def test_a_cluster_that_is_silent_is_not_asked_again_for_each_run(
         return JobState.UNKNOWN
 
     monkeypatch.setattr(service.launcher, "state", state)
-    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", -1.0)
-    service.loop.run(service.manager._look_once())
+    monkeypatch.setattr(attempts, "SILENCE_SECONDS", -1.0)
+    service.loop.run(service.manager.attempts.look_once())
     assert asked  # one that answers is asked for the job
     service.launcher.silence = RayUnreachableError("the Ray cluster does not answer")
-    eventually(lambda: service.manager._silence)
+    eventually(lambda: service.manager.attempts._silence)
     asked.clear()
-    service.loop.run(service.manager._look_once())
+    service.loop.run(service.manager.attempts.look_once())
     assert asked == []
 
 
@@ -263,7 +263,7 @@ def test_a_cluster_without_cpus_for_now_refuses_no_run(
         return (0.0,)
 
     monkeypatch.setattr(service.launcher, "cpus", none)
-    service.loop.run(service.manager._look_once())
+    service.loop.run(service.manager.attempts.look_once())
     assert service.client.submit(document, workers=4).info.state == run_pb2.RUN_STATE_QUEUED
     assert service.launcher.launched.empty()
 

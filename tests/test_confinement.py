@@ -353,7 +353,7 @@ def test_a_link_that_was_exchanged_after_the_submission_is_noticed_at_the_launch
     for other in blocking:
         service.next_runner().take()
         service.client.cancel(other.id)
-        service.manager._cancelling[other.id] = float("-inf")
+        service.manager.attempts._cancelling[other.id] = float("-inf")
     failed = eventually(
         lambda: (
             found

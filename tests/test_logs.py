@@ -21,7 +21,7 @@ from trainer.runner import outbox
 from trainer.runner.drill_journal import DrillJournal
 from trainer.runner.narration import tell
 from trainer.runner.outbox import Outbox
-from trainer.service import log_file, run_logs, run_manager
+from trainer.service import attempts, log_file, run_logs
 from trainer.service.log_file import LogFile, LogReader
 from trainer.v1 import run_pb2, runner_pb2, service_pb2
 from workers import log_buffer
@@ -363,7 +363,7 @@ def test_a_log_is_followed_to_the_end_of_its_run(
 def test_a_log_is_read_on_after_a_restart_of_the_service_without_a_gap(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "CANCEL_SECONDS", 0.0)
+    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0.0)
     before = start_service()
     run = before.client.submit(document)
     runner = before.next_runner()

@@ -11,7 +11,7 @@ from trainer.cli.follow import follow
 from trainer.cli.show import document as shown
 from trainer.cli.show import print_table
 from trainer.client import ClientError, QueueFullError
-from trainer.service import run_manager
+from trainer.service import attempts
 from trainer.service.queue import UserLimits
 from trainer.service.run_queue import YIELD_SECONDS, RunQueue
 from trainer.service.stored_run import StoredRun
@@ -287,14 +287,14 @@ def with_large_spec(number: int, state: run_pb2.RunState) -> StoredRun:
 def test_a_queue_that_missed_a_change_reads_its_runs_again(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(attempts, "LOOK_UP_SECONDS", 0.05)
     _, runner = running(service, document)
     waiting = service.client.submit(document)
     place(service, waiting.id)
 
     async def forget() -> None:
-        service.manager._queue.forget_all()
-        service.manager._queue_is_stale = True
+        service.manager._runs.queue.forget_all()
+        service.manager._runs.doubt_queue()
 
     service.loop.run(forget())
     eventually(lambda: service.client.get(waiting.id).HasField("queue"))

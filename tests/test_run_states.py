@@ -14,7 +14,7 @@ import pytest
 from conftest import PlayedRunner, RunningService, StartService, eventually, on_both_databases
 
 from trainer.client import NotPausedError, RunHandle
-from trainer.service import run_manager, transitions
+from trainer.service import attempts, transitions
 from trainer.service.launcher import JobState
 from trainer.service.store import Store
 from trainer.service.stored_run import StoredRun
@@ -167,7 +167,7 @@ def test_a_run_that_was_taken_over_before_its_job_has_begun_gets_none(
 def test_a_run_that_has_paused_while_ray_was_asked_about_its_runner_stays_paused(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
     run, runner = running(service, document)
     asked, answer = threading.Event(), threading.Event()
 
@@ -239,7 +239,7 @@ def test_the_runner_of_a_paused_run_changes_nothing_but_may_repeat_itself(
 def test_a_runner_that_was_given_up_is_refused_before_there_is_another(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "LOST_SECONDS", 0)
+    monkeypatch.setattr(attempts, "LOST_SECONDS", 0)
     run, runner = running(service, document)
     run.pause()
     eventually(lambda: run.refresh().state == PAUSED)
@@ -254,8 +254,8 @@ def test_nothing_is_kept_in_mind_of_a_run_that_has_ended_though_its_runner_speak
     run.cancel()
     runner.report(cancelled=runner_pb2.Cancelled())
     assert runner.wishes().cancel
-    manager = service.manager
-    eventually(lambda: not manager._heard and not manager._cancelling)
+    attempts = service.manager.attempts
+    eventually(lambda: not attempts._heard and not attempts._cancelling)
 
 
 # --- services that end in between ---------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_runner_that_does_not_stop_for_the_next_service_has_its_job_ended(
     run, runner = running(before, document)
     before.client.cancel(run.id)
     before.stop()
-    monkeypatch.setattr(run_manager, "CANCEL_SECONDS", 0)
+    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0)
     after = start_service(jobs=[runner.launch.job])
     assert after.launcher.stopped.get(timeout=30) == runner.launch.job
     assert after.client.wait(run.id).state == CANCELLED

@@ -47,7 +47,7 @@ from trainer.client import (
     UnreachableError,
 )
 from trainer.server.step_times import StepTimes
-from trainer.service import run_manager, transitions, watching
+from trainer.service import attempts, run_manager, succession, transitions, watching
 from trainer.service.instance import Instance
 from trainer.service.launcher import JobState, Launch
 from trainer.service.queue import WORKERS_PER_CORE
@@ -420,7 +420,7 @@ def test_a_running_run_ends_when_its_runner_has_stopped_it(
 def test_a_runner_that_does_not_stop_has_its_job_ended(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "CANCEL_SECONDS", 0)
+    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0)
     run, _ = submit_and_take(service, document)
     service.client.cancel(run.id)
     assert service.launcher.stopped.get(timeout=30) == f"sumgrad-{run.id}-1"
@@ -568,7 +568,7 @@ def test_a_run_whose_runner_died_is_queued_again_and_goes_on(
 ) -> None:
     run, runner = submit_and_take(service, document)
     runner.report(progress=progress(9))
-    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
     launch = service.launcher.next_launch()
@@ -604,7 +604,7 @@ def test_the_reason_of_another_attempt_is_told(
     tmp_path: Path,
 ) -> None:
     run, _ = submit_and_take(service, document)
-    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
     service.launcher.next_launch()
@@ -617,7 +617,7 @@ def test_the_reason_of_another_attempt_is_told(
 def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
     run, _ = submit_and_take(service, document)
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
@@ -631,7 +631,7 @@ def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
 def test_the_job_of_a_run_whose_runner_is_silent_for_too_long_is_stopped(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "LOST_SECONDS", 0)
+    monkeypatch.setattr(attempts, "LOST_SECONDS", 0)
     run, _ = submit_and_take(service, document)
     ended = service.client.wait(run.id)
     assert ended.state == FAILED
@@ -722,7 +722,7 @@ def test_a_run_that_is_to_pause_is_paused_where_its_runner_died(
 ) -> None:
     run, _ = submit_and_take(service, document)
     service.client.pause(run.id)
-    monkeypatch.setattr(run_manager, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
     service.launcher.job_state = JobState.ENDED
     eventually(lambda: service.client.get(run.id).state == PAUSED)
 
@@ -834,7 +834,7 @@ def test_what_a_runner_says_after_the_end_is_dropped(
 def test_a_runner_of_a_run_that_was_ended_is_told_to_stop(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "CANCEL_SECONDS", 0)
+    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0)
     run, runner = submit_and_take(service, document)
     service.client.cancel(run.id)
     service.client.wait(run.id)
@@ -1097,7 +1097,7 @@ def test_services_that_start_at_once_take_over_each_run_once(
 def test_the_runs_of_a_service_that_ends_later_are_taken_over_by_one_that_lives(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "RECONCILE_SECONDS", 0)
+    monkeypatch.setattr(succession, "RECONCILE_SECONDS", 0)
     one = start_service()
     run, runner = submit_and_take(one, document)
     waiting = one.client.submit(document)
@@ -1133,7 +1133,7 @@ def test_a_service_that_is_away_for_a_moment_keeps_its_runs(
         return number % 2 == 0
 
     monkeypatch.setattr(Instance, "is_gone", is_gone)
-    monkeypatch.setattr(run_manager, "RECONCILE_SECONDS", 0)
+    monkeypatch.setattr(succession, "RECONCILE_SECONDS", 0)
     other = start_service()
     assert enough.wait(30)
     with pytest.raises(ElsewhereError):

@@ -1,31 +1,26 @@
-"""Looks after runs from submission to end: queue, launch, reports, cancellation."""
+"""What clients ask for and runners say, done to the runs of one service."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import secrets
 import shutil
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 from trainer.metrics import Metrics
 from trainer.server.weights import WEIGHTS
 from trainer.service import history, queue, transitions, weights_inbox
+from trainer.service.attempts import Attempts
 from trainer.service.caller import LOCAL_ADMIN, Caller, PriorityNotAllowedError, Role
 from trainer.service.confinement import Confinement
 from trainer.service.events import new_event as _event
 from trainer.service.events import now as _now
 from trainer.service.events import state_event as _state
 from trainer.service.instance import Instance
-from trainer.service.launcher import JobState, Launch, Launcher
+from trainer.service.launcher import Launcher
 from trainer.service.points import Points
 from trainer.service.queue import NO_LIMITS, UserLimits
-from trainer.service.ray_api import RayError, RayUnreachableError
 from trainer.service.requests import (
     check_labels,
     check_log,
@@ -41,15 +36,11 @@ from trainer.service.run_errors import (
     WorkersError,
 )
 from trainer.service.run_filter import Cursor, RunFilter
-from trainer.service.run_logs import RunLogs
 from trainer.service.run_queue import RunQueue
+from trainer.service.runs import Runs
 from trainer.service.store import RunNotEndedError, Store
-from trainer.service.store_errors import StoreError
-from trainer.service.store_threads import StoreThreads
 from trainer.service.stored_run import StoredRun
-from trainer.service.tls import Tls
-from trainer.service.transitions import Change, Transition
-from trainer.service.watching import EVENTS_AT_ONCE, LOOK_UP_SECONDS, Heartbeat, Watching
+from trainer.service.watching import EVENTS_AT_ONCE, Heartbeat
 from trainer.spec.parse import check_against_data, describe_data, parse
 from trainer.spec.roots import SpecRoots
 from trainer.spec.run_spec import RunSpec
@@ -58,33 +49,14 @@ from trainer.spec.wire import to_document, to_message
 from trainer.study.describe import describe
 from trainer.v1 import run_pb2, runner_pb2, service_pb2
 
-SILENCE_SECONDS = 2.0
-"""A runner reports twice a second; one that is silent for longer is asked after."""
-
-LOST_SECONDS = 120.0
-"""A runner that is silent for this long has failed, whatever Ray says of it."""
-
-CANCEL_SECONDS = 10.0
-"""A runner that was told to stop has this long before its job is ended."""
-
-RECONCILE_SECONDS = 10.0
-"""Services are asked after so often, and those that were gone the last time too are succeeded. One
-that is started again sooner takes its runs over itself, at the address that their runners know."""
-
-DECIDING_SHARE = 0.1
-"""At most this share of the time goes into deciding what starts, however long the queue is."""
-
-UNTOLD_CORES = 256
-"""What a cluster is taken to have that has not said: enough for the largest run."""
-
-_LOG = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class RunManager:
-    """All runs of one service. Lives on one event loop; the store works in threads of its own."""
+    """All runs of one service. Lives on one event loop.
+
+    Attributes:
+        attempts: at these runs.
+        directory: where a run's files lie.
+    """
 
     def __init__(
         self,
@@ -100,62 +72,30 @@ class RunManager:
         Args:
             confinement: what specifications may name; None for everything that this process reads.
         """
-        self._store = store
-        self._launcher = launcher
-        self._instance = instance
-        self._metrics = metrics
-        self._cores = UNTOLD_CORES
-        # Why the cluster does not answer, and which runs were told so.
-        self._silence = ""
-        self._told: set[str] = set()
-        self._queue = RunQueue(lambda: self._cores, limits, preemption)
-        # Whether runs may have changed that the queue was not told of.
-        self._queue_is_stale = False
-        self._deciding = 0.0
-        self._threads = StoreThreads()
-        self._read = self._threads.read
-        self.watching = Watching(store, self._threads, self._queue)
+        run_queue = RunQueue(lambda: self.cores, limits, preemption)
         self._confinement = confinement
         self.roots = SpecRoots() if confinement is None else confinement.roots
-        self._wake = asyncio.Event()
-        # Of active runs: when the runner last called, and since when it is known here that the
-        # run is to be cancelled.
-        self._heard: dict[str, float] = {}
-        self._cancelling: dict[str, float] = {}
-        # When services were last asked after, and which of them were gone.
-        self._reconciled = time.monotonic()
-        self._gone: set[str] = set()
-        self.logs = RunLogs(self.directory)
-        self._task: asyncio.Task[None] | None = None
-        self.service_address = ""
-        self.service_tls: Tls | None = None
+        self._runs = Runs(store, instance, metrics, run_queue)
+        self.attempts = Attempts(self._runs, launcher, self._confined)
+        self.watching = self._runs.watching
+        self.logs = self._runs.logs
+        self.directory = self._runs.directory
 
     @property
     def cores(self) -> int:
         """CPUs that runs can use, of all nodes, as last heard; at least 1."""
-        return self._cores
+        return self.attempts.cores
 
     async def start(self) -> None:
         """Take over what ended services left, and begin to launch what is queued."""
-        await self._ask_cluster()
-        for service in await self._gone_services():
-            await self._take_over(service)
-        self._task = asyncio.create_task(self._look_after_runs())
+        await self.attempts.start()
 
     async def close(self) -> None:
         """Stop launching; runs of a temporary service are ended as cancelled."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
         try:
-            if self._instance.temporary:
-                for stored in await self._mine():
-                    await self._end(stored, run_pb2.RUN_STATE_CANCELLED, "its command ended")
-        except StoreError as error:
-            _LOG.error("what the next service has to close is left open: %s", error)
+            await self.attempts.close()
         finally:
-            self._threads.close()
-            self.logs.close()
+            self._runs.close()
 
     # What clients ask for.
 
@@ -188,22 +128,22 @@ class RunManager:
             owner=caller.user,
         )
         # Before what may have changed since the first time: the data, and what is allowed.
-        known = await self._read(self._store.requested, run)
+        known = await self._runs.read(self._runs.store.requested, run)
         if known is not None:
             return known.run
         self._check_priority(caller, priority)
         self._check_room(caller.user)
         await self._check(spec)
         events = [_state(run_pb2.RUN_STATE_QUEUED)]
-        if spec.workers.count > self._cores:
+        if spec.workers.count > self.cores:
             warning = (
-                f"{spec.workers.count} workers share {self._cores} cores; "
+                f"{spec.workers.count} workers share {self.cores} cores; "
                 "they will not be faster than one a core"
             )
             events.append(_event(warning=run_pb2.Warning(message=warning)))
-        stored = await self._call(self._store.create, run, self._instance.name, events)
+        stored = await self._runs.write(self._runs.store.create, run, self._runs.me, events)
         if stored.run.id == run.id:
-            await self._announce(stored)
+            await self._runs.announce(stored)
         return stored.run
 
     async def plan(self, message: run_pb2.RunSpec) -> service_pb2.Plan:
@@ -226,28 +166,28 @@ class RunManager:
 
     def _check_priority(self, caller: Caller, priority: int) -> None:
         """A high priority stops the runs of others. Raises PriorityNotAllowedError."""
-        highest = self._queue.limits.priority
+        highest = self._runs.queue.limits.priority
         if caller.role is not Role.ADMIN and priority > highest:
             raise PriorityNotAllowedError(caller, highest, priority)
 
     def _check_room(self, owner: str) -> None:
         """What waits takes memory. Raises QueueFullError."""
-        most = self._queue.limits.waiting
-        if self._queue.waiting_of(owner) >= most:
+        most = self._runs.queue.limits.waiting
+        if self._runs.queue.waiting_of(owner) >= most:
             raise QueueFullError(owner, most)
 
     async def _check(self, spec: RunSpec) -> RunSpec:
         """All that depends on this service; the confined specification. Raises InvalidSpecError."""
         # First: nothing outside is looked at, not even for an error message.
         spec = await asyncio.to_thread(self._confined, spec)
-        await asyncio.to_thread(check_against_data, spec, queue.workers_limit(self._cores))
+        await asyncio.to_thread(check_against_data, spec, queue.workers_limit(self.cores))
         self._check_limits(spec.workers.count)
         return spec
 
     def _check_limits(self, workers: int) -> None:
         """Refuse a run that would never start. Raises InvalidSpecError."""
-        most = self._queue.limits.cpus
-        if most is not None and queue.run_cpus(workers, self._cores) > most:
+        most = self._runs.queue.limits.cpus
+        if most is not None and queue.run_cpus(workers, self.cores) > most:
             raise InvalidSpecError(
                 [
                     Violation(
@@ -264,12 +204,12 @@ class RunManager:
 
     async def get(self, run_id: str) -> run_pb2.Run:
         """Raises RunNotFoundError."""
-        return self._queue.placed(await self._stored(run_id)).run
+        return self._runs.queue.placed(await self._runs.get(run_id)).run
 
     async def page(self, after: Cursor | None, limit: int, wanted: RunFilter) -> list[StoredRun]:
         """Runs by the time of their creation; see Store.page."""
-        page = await self._read(self._store.page, after, limit, wanted)
-        return [self._queue.placed(stored) for stored in page]
+        page = await self._runs.read(self._runs.store.page, after, limit, wanted)
+        return [self._runs.queue.placed(stored) for stored in page]
 
     async def delete(self, run_id: str) -> None:
         """Forget a run that has ended, and delete its folder.
@@ -277,7 +217,7 @@ class RunManager:
         Raises:
             RunNotFoundError, RunNotEndedError, RunFilesError
         """
-        stored = await self._stored(run_id)
+        stored = await self._runs.get(run_id)
         if not history.ended(stored.run):
             raise RunNotEndedError(run_id)
         # First, so that a deletion that breaks off can be asked for again.
@@ -290,7 +230,7 @@ class RunManager:
                 run_id, f"the files of run {run_id} cannot be deleted, so it is kept: {error}"
             ) from None
         await self.logs.forget(run_id)
-        if not await self._call(self._store.delete, run_id):
+        if not await self._runs.write(self._runs.store.delete, run_id):
             raise RunNotFoundError(run_id)
         self.watching.announce(run_id, 0)
 
@@ -300,7 +240,7 @@ class RunManager:
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError
         """
-        return (await self._change(run_id, transitions.cancel, self._instance.name)).stored.run
+        return (await self._runs.change(run_id, transitions.cancel, self._runs.me)).stored.run
 
     async def pause(self, run_id: str) -> run_pb2.Run:
         """Have a run stop at a snapshot; a running one is paused when its runner says so.
@@ -308,7 +248,7 @@ class RunManager:
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError
         """
-        return (await self._change(run_id, transitions.pause, self._instance.name)).stored.run
+        return (await self._runs.change(run_id, transitions.pause, self._runs.me)).stored.run
 
     async def resume(self, run_id: str) -> run_pb2.Run:
         """Queue a paused run again.
@@ -316,7 +256,7 @@ class RunManager:
         Raises:
             RunNotFoundError, RunEndedError, RunElsewhereError, NotPausedError
         """
-        return (await self._change(run_id, transitions.resume, self._instance.name)).stored.run
+        return (await self._runs.change(run_id, transitions.resume, self._runs.me)).stored.run
 
     async def scale(self, run_id: str, workers: int) -> run_pb2.Run:
         """Have a run work with another number of workers, now or when it is launched.
@@ -325,12 +265,12 @@ class RunManager:
             RunNotFoundError, RunEndedError, RunElsewhereError, WorkersError
             InvalidSpecError: its data lies, by now, where it may not.
         """
-        stored = await self._stored(run_id)
-        transitions.check_changeable(stored, self._instance.name)
+        stored = await self._runs.get(run_id)
+        transitions.check_changeable(stored, self._runs.me)
         run = stored.run
         spec = await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
         data = await asyncio.to_thread(describe_data, spec)
-        most = min(queue.workers_limit(self._cores), spec.job().sampling(data).shards)
+        most = min(queue.workers_limit(self.cores), spec.job().sampling(data).shards)
         if not 1 <= workers <= most:
             raise WorkersError(
                 run_id,
@@ -338,14 +278,14 @@ class RunManager:
                 f"fits here), got {workers}",
             )
         self._check_scaled(run, workers)
-        changed = await self._change(run_id, transitions.scale, self._instance.name, workers)
+        changed = await self._runs.change(run_id, transitions.scale, self._runs.me, workers)
         return changed.stored.run
 
     def _check_scaled(self, run: run_pb2.Run, workers: int) -> None:
         """Hold a user's CPUs to their limit. Raises WorkersError."""
-        most, cpus = self._queue.limits.cpus, queue.run_cpus(workers, self._cores)
-        others = self._queue.cpus_of(run.owner, run.id) if run.state in history.ACTIVE else 0
-        grows = cpus > queue.run_cpus(run.workers, self._cores)
+        most, cpus = self._runs.queue.limits.cpus, queue.run_cpus(workers, self.cores)
+        others = self._runs.queue.cpus_of(run.owner, run.id) if run.state in history.ACTIVE else 0
+        grows = cpus > queue.run_cpus(run.workers, self.cores)
         if most is not None and grows and others + cpus > most:
             raise WorkersError(
                 run.id,
@@ -365,10 +305,10 @@ class RunManager:
         Raises:
             RunNotFoundError
         """
-        stored = await self._stored(run_id)
+        stored = await self._runs.get(run_id)
         if after >= stored.sequence:
             return []
-        return await self._read(self._store.events, run_id, after, EVENTS_AT_ONCE)
+        return await self._runs.read(self._runs.store.events, run_id, after, EVENTS_AT_ONCE)
 
     async def curves(
         self, run_id: str, series: Sequence[service_pb2.Series], most: int
@@ -401,13 +341,9 @@ class RunManager:
             raise RunFilesError(
                 run_id, f"the folder {folder} cannot be made: {error.strerror}"
             ) from None
-        taken = await self._change(run_id, transitions.take, attempt, token)
-        self._heard[run_id] = time.monotonic()
+        taken = await self._runs.change(run_id, transitions.take, attempt, token)
+        self.attempts.heard(run_id)
         return taken.stored.run
-
-    def directory(self, run_id: str) -> Path:
-        """Where a run's files lie."""
-        return self._instance.state / "runs" / run_id
 
     async def report(
         self,
@@ -426,23 +362,20 @@ class RunManager:
         check_reports(reports)
         check_log(log)
         if stored.run.state in history.ACTIVE:
-            self._heard[run_id] = time.monotonic()
+            self.attempts.heard(run_id)
         # Before the events, so that whoever sees the run's end finds its last lines.
         await self.logs.add(run_id, log)
         numbered = {}
         for report in reports:
             if report.HasField("step_times"):
-                self._metrics.step_times(run_id, report.step_times)
+                self._runs.metrics.step_times(run_id, report.step_times)
             else:
                 numbered[report.number] = report
         if numbered:
-            stored = (
-                await self._store_change(
-                    run_id, lambda now: transitions.report(now, attempt, token, numbered)
-                )
-            ).stored
-            # Without the events, of which the runner has logged what there is to say.
-            await self._announce(stored)
+            # The runner has logged what there is to say of them.
+            stored = await self._runs.change_unlogged(
+                run_id, lambda now: transitions.report(now, attempt, token, numbered)
+            )
         run = stored.run
         return runner_pb2.ReportResponse(
             cancel=run.stop_requested == run_pb2.STOP_CANCEL or run.state not in history.ACTIVE,
@@ -471,7 +404,7 @@ class RunManager:
     async def _hearing(self, run_id: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The same chunks; a runner that sends them is not silent."""
         async for chunk in chunks:
-            self._heard[run_id] = time.monotonic()
+            self.attempts.heard(run_id)
             yield chunk
 
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:
@@ -482,263 +415,8 @@ class RunManager:
 
     async def _speaker(self, run_id: str, attempt: int, token: str) -> StoredRun:
         """The run of a runner whose attempt may be over. Raises NotTheRunnerError."""
-        stored = await self._read(self._store.get, run_id)
+        stored = await self._runs.read(self._runs.store.get, run_id)
         if stored is None:
             raise NotTheRunnerError(run_id, attempt)
         transitions.check_speaker(stored, attempt, token)
         return stored
-
-    # The loop that launches and looks after.
-
-    async def _look_after_runs(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                await self._look_once()
-            except StoreError as error:
-                _LOG.error("runs cannot be looked after, trying again: %s", error)
-            except Exception:  # a full disk, say: the runs are looked after again when it is over
-                _LOG.exception("runs could not be looked after; trying again")
-            await asyncio.sleep(min(LOOK_UP_SECONDS, self._deciding / DECIDING_SHARE))
-            # Not asyncio.wait_for: in Python 3.11 it can swallow the cancellation that ends this.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_UP_SECONDS):
-                    await self._wake.wait()
-
-    async def _look_once(self) -> None:
-        await self._call(self._instance.live)
-        active = await self._mine(history.ACTIVE)
-        self._forget_all_but({stored.run.id for stored in active})
-        if self._queue_is_stale:
-            await self._read_queue()
-        if await self._ask_cluster():
-            await self._decide()
-        for stored in active:
-            await self._look_after(stored)
-        await self._reconcile()
-
-    def _forget_all_but(self, active: Collection[str]) -> None:
-        for known in (self._heard, self._cancelling):
-            for run_id in known.keys() - active:
-                del known[run_id]
-
-    async def _ask_cluster(self) -> bool:
-        """Learn what the cluster has; while it does not answer or has none, nothing is launched."""
-        try:
-            cores = int(sum(await self._launcher.cpus()))
-        except RayError as error:
-            if str(error) != self._silence:
-                _LOG.warning("%s; runs wait for it", error)
-            self._silence = str(error)
-            self._queue.hold(str(error))
-            return False
-        self._silence = ""
-        self._told.clear()
-        # One that has no nodes for now may get some, and says nothing of how many.
-        self._cores = cores or UNTOLD_CORES
-        self._queue.hold("" if cores else "the Ray cluster has no CPUs")
-        return cores > 0
-
-    async def _decide(self) -> None:
-        """Launch what is to start, and tell what is to give way."""
-        began = time.monotonic()
-        decision = self._queue.decide()
-        self._deciding = time.monotonic() - began
-        for run_id, by in decision.preempt.items():
-            await self._change(run_id, transitions.preempt, self._instance.name, by)
-        for run_id in decision.start:
-            await self._launch(run_id)
-
-    async def _read_queue(self) -> None:
-        """Tell the queue of all runs again; the store's one thread keeps this in order."""
-        self._queue_is_stale = False
-        runs = await self._mine()
-        self._queue.forget_all()
-        for stored in runs:
-            self._queue.update(stored)
-
-    async def _launch(self, run_id: str) -> None:
-        token = secrets.token_urlsafe(32)
-        launched = await self._change(run_id, transitions.launch, self._instance.name, token)
-        if not launched.events:
-            self._queue_is_stale = True
-            return
-        run = launched.stored.run
-        try:
-            # Again: a link may lead elsewhere by now, and roots may be others since a restart. The
-            # run's processes look again at each file that they open.
-            await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
-            await self._launcher.start()
-            now = await self._change(run_id, transitions.stop_before_launch, run.attempt)
-            if now.stored.token != token:  # the attempt is over, or another service's affair
-                return
-            self._heard[run_id] = time.monotonic()
-            await self._launcher.launch(self._launch_of(run, token))
-        except StoreError:  # the run is looked after as one whose runner is silent
-            raise
-        except RayUnreachableError as error:  # it is asked after, as one that was launched
-            await self._tell_of_silence(run, _without(token, error))
-        except (RayError, OSError) as error:
-            why = f"it could not be launched: {_without(token, error)}"
-            await self._try_again(run, why, "it is launched again")
-        except (InvalidSpecError, RuntimeError) as error:
-            await self._not_launchable(run, _without(token, error))
-        except Exception as error:  # whatever is wrong with one run, the queue goes on
-            _LOG.exception("run %s could not be launched", run_id)
-            await self._not_launchable(run, f"{type(error).__name__}: {_without(token, error)}")
-
-    async def _not_launchable(self, run: run_pb2.Run, why: str) -> None:
-        """Fail a run that another attempt would not help."""
-        reason = f"it could not be launched: {why}"
-        await self._change(run.id, transitions.fail, run.attempt, reason)
-
-    def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
-        launch = Launch(run.id, run.attempt, token, self.service_address)
-        if self.service_tls is None:
-            return launch
-        tls = self.service_tls
-        return replace(launch, certificate=tls.certificate, certificate_name=tls.name)
-
-    async def _look_after(self, stored: StoredRun) -> None:
-        """End a run whose runner is gone, or does not stop when told to."""
-        run, now = stored.run, time.monotonic()
-        job = _job(run)
-        silence = now - self._heard.setdefault(run.id, now)
-        cancels = run.stop_requested == run_pb2.STOP_CANCEL
-        if cancels and now - self._cancelling.setdefault(run.id, now) > CANCEL_SECONDS:
-            await self._stop(job)
-            await self._change(run.id, transitions.overdue, run.attempt)
-        elif not self._launcher.alive():
-            await self._try_again(run, "the Ray cluster died")
-        elif silence > LOST_SECONDS:
-            await self._stop(job)
-            await self._try_again(run, f"its runner was silent for {LOST_SECONDS:.0f} s")
-        elif silence > SILENCE_SECONDS:
-            state = JobState.UNKNOWN if self._silence else await self._launcher.state(job)
-            if state == JobState.ENDED:
-                reason = f"its runner died: {await self._launcher.log_tail(job)}"
-                await self._try_again(run, reason)
-            elif state == JobState.UNKNOWN:
-                await self._tell_of_silence(run, self._silence)
-
-    async def _stop(self, job: str) -> None:
-        """End a job, unless its cluster, which has just been asked, does not answer."""
-        if not self._silence:
-            await self._launcher.stop_job(job)
-
-    async def _tell_of_silence(self, run: run_pb2.Run, reason: str) -> None:
-        """Say once in a run that nobody knows of its runner, because its cluster is silent."""
-        if run.id not in self._told:
-            self._told.add(run.id)
-            message = f"{reason or 'the Ray cluster does not answer'}; the run waits for it"
-            await self._change(run.id, transitions.warn, run.attempt, message)
-
-    async def _try_again(
-        self, run: run_pb2.Run, reason: str, again: str = transitions.GOES_ON
-    ) -> None:
-        """Queue a run whose attempt broke off."""
-        await self._change(run.id, transitions.break_off, run.attempt, reason, again)
-
-    async def _reconcile(self) -> None:
-        """Take over the runs of services that have been gone for a while."""
-        now = time.monotonic()
-        if now - self._reconciled < RECONCILE_SECONDS:
-            return
-        gone = await self._gone_services()
-        for service in gone & self._gone:
-            await self._take_over(service)
-        self._reconciled, self._gone = now, gone
-
-    async def _gone_services(self) -> set[str]:
-        others = await self._read(self._store.services) - {self._instance.name}
-        return {other for other in others if await self._call(self._instance.is_gone, other)}
-
-    async def _take_over(self, gone: str) -> None:
-        """Have a service's runs go on here, or close them with its command."""
-        runs = await self._read(self._store.open_runs, gone)
-        if self._instance.was_temporary(gone):
-            for stored in runs:
-                await self._end(stored, run_pb2.RUN_STATE_FAILED, "its command was killed")
-        elif not self._instance.temporary:
-            for stored in await self._call(self._store.adopt_waiting, gone, self._instance.name):
-                await self._announce(stored)
-            for stored in runs:
-                if stored.run.state not in history.WAITING:
-                    await self._adopt(stored)
-
-    async def _adopt(self, stored: StoredRun) -> None:
-        """Look after a run whose job has not ended, as far as is known, or else queue it again."""
-        over = not self._silence and await self._launcher.state(_job(stored.run)) == JobState.ENDED
-        me = self._instance.name
-        with contextlib.suppress(RunNotFoundError):  # another one has ended and deleted it
-            await self._change(stored.run.id, transitions.adopt, stored.service, me, over)
-
-    async def _end(self, stored: StoredRun, state: run_pb2.RunState, message: str) -> None:
-        """End a run with the command that it belonged to."""
-        with contextlib.suppress(RunNotFoundError):
-            await self._change(stored.run.id, transitions.end, stored.service, state, message)
-
-    async def _mine(
-        self, states: Collection[run_pb2.RunState] = history.OPEN, limit: int | None = None
-    ) -> list[StoredRun]:
-        return await self._read(self._store.open_runs, self._instance.name, states, limit)
-
-    # Events.
-
-    async def _change(
-        self,
-        run_id: str,
-        transition: Callable[Concatenate[StoredRun, P], Change],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Change:
-        """Let a transition happen to a run; see Store.change. Raises RunNotFoundError too."""
-        change = await self._store_change(
-            run_id, lambda stored: transition(stored, *args, **kwargs)
-        )
-        await self._announce(change.stored, change.events)
-        return change
-
-    async def _store_change(self, run_id: str, transition: Transition) -> Change:
-        change = await self._call(self._store.change, run_id, transition)
-        if change is None:
-            raise RunNotFoundError(run_id)
-        return change
-
-    async def _announce(self, stored: StoredRun, events: Sequence[run_pb2.Event] = ()) -> None:
-        """Tell watchers, metrics and the queue that a run has changed, and the log by what."""
-        run = stored.run
-        if stored.service == self._instance.name:
-            waited = self._queue.update(stored)
-            if waited is not None:
-                self._metrics.waited(waited)
-        else:  # it was taken over, or its runner has spoken to us
-            self._queue.forget(run.id)
-        self._metrics.run(run)
-        await self.logs.tell(run, events)
-        if run.state not in history.ACTIVE:
-            self._wake.set()
-        self.watching.announce(run.id, stored.sequence)
-
-    async def _stored(self, run_id: str) -> StoredRun:
-        stored = await self._read(self._store.get, run_id)
-        if stored is None:
-            raise RunNotFoundError(run_id)
-        return stored
-
-    async def _call(self, method: Callable[..., T], *arguments: object) -> T:
-        try:
-            return await self._threads.write(method, *arguments)
-        except StoreError:
-            self._queue_is_stale = True  # it may have been stored all the same
-            raise
-
-
-def _job(run: run_pb2.Run) -> str:
-    """The job of the run's present attempt."""
-    return Launch(run.id, run.attempt, "", "").job
-
-
-def _without(token: str, error: Exception) -> str:
-    """What an error says: Ray may repeat what it was given, and clients and logs are told of it."""
-    return str(error).replace(token, "[token]")

@@ -162,15 +162,15 @@ class Service:
         self._names = ["", *names[:1]]
 
     def _listen(self, metrics: Metrics) -> None:
-        settings, manager = self._settings, self._manager
+        settings, attempts = self._settings, self._manager.attempts
         self.address = self._open_port(self._server, settings.address, "--address")
         runners = self.address
         if settings.runner_address is not None:
             runners = self._open_port(
                 self._servers[-1], settings.runner_address, "--runner-address"
             )
-        manager.service_address = settings.advertise or runners
-        manager.service_tls = self._tls
+        attempts.service_address = settings.advertise or runners
+        attempts.service_tls = self._tls
         if self._settings.metrics_address is not None:
             metrics_host, metrics_port = host_and_port(self._settings.metrics_address)
             try:
