@@ -347,7 +347,7 @@ def test_something_that_speaks_no_http_is_no_cluster() -> None:
         lambda api: api.status("job"),
         lambda api: api.logs("job"),
         lambda api: api.stop("job"),
-        lambda api: api.submit("job", "true", {}),
+        lambda api: api.submit("job", "true", {}, {}),
         lambda api: api.put_package("code.zip", b"code"),
     ],
     ids=["version", "cpus", "status", "logs", "stop", "submit", "put_package"],

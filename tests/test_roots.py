@@ -14,7 +14,8 @@ from conftest import RunningService, StartService
 
 from layers import Affine, Network
 from trainer.runner.runner import _assigned, _plan
-from trainer.server.parameter_server import ParameterServer
+from trainer.runner.workplace import workplace
+from trainer.server.parameter_server import ParameterServer, TrainingPlan
 from trainer.service import run_weights
 from trainer.snapshots.snapshot import Snapshot, SnapshotError
 from trainer.snapshots.store import SnapshotStore
@@ -22,7 +23,7 @@ from trainer.spec.parse import parse
 from trainer.spec.roots import SpecRoots
 from trainer.spec.violations import InvalidSpecError
 from trainer.starting_weights import starting_weights
-from trainer.v1 import run_pb2
+from trainer.v1 import run_pb2, runner_pb2
 from workers.datasets import Idx, Npz, Source
 from workers.datasets.dataset import DatasetError
 from workers.faults import NO_FAULTS
@@ -269,6 +270,12 @@ def confined_run(
     return start_service(data_roots=(root / "data",), snapshot_roots=(root / "snapshots",)), named
 
 
+def planned(assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
+    """What the runner that was given this has the parameter server do."""
+    spec = _assigned(assignment)
+    return _plan(spec, assignment.workers, workplace(assignment), NO_FAULTS)
+
+
 def test_a_link_that_is_exchanged_after_the_launch_is_noticed_by_the_runs_processes(
     start_service: StartService, document: dict[str, Any], root: Path, outside: Path
 ) -> None:
@@ -276,7 +283,7 @@ def test_a_link_that_is_exchanged_after_the_launch_is_noticed_by_the_runs_proces
     service.client.submit(named)
     assignment = service.next_runner().take()
     write_npz(outside)
-    plan = _plan(_assigned(assignment), assignment, NO_FAULTS)
+    plan = planned(assignment)
     plan.job.source.describe()
     plan.job.source.load()
     exchange(root / "data" / "a.npz", outside / "a.npz")
@@ -294,7 +301,7 @@ def test_a_run_without_a_location_of_its_own_keeps_its_snapshots_with_the_servic
     service = start_service(data_roots=(root,))
     service.client.submit(document)
     assignment = service.next_runner().take()
-    plan = _plan(_assigned(assignment), assignment, NO_FAULTS)
+    plan = planned(assignment)
     assert plan.snapshots is not None
     assert plan.snapshots.roots == ANYWHERE
     assert plan.start_roots.folders == (str(root),)

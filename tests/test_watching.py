@@ -262,7 +262,8 @@ def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list
         threads.close()
 
     asyncio.run(watch())
-    assert len(pages) <= 60
+    # A look that is under way when an event comes may miss it, and the next one finds it.
+    assert len(pages) <= 2 * 40 + 1
 
 
 class WhileLooking(StoreThreads):
@@ -273,7 +274,7 @@ class WhileLooking(StoreThreads):
     async def read(self, method: Callable[..., Any], *arguments: object) -> Any:
         found = method(*arguments)
         if found == []:
-            method.__self__.append("r-1", [step(1)])
+            append(method.__self__, "r-1", [step(1)])
             self.feed.announce(1)
         return found
 
