@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.service import history, transitions
@@ -307,6 +307,7 @@ THINGS: dict[str, Callable[[StoredRun, int], Change]] = {
 }
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(THINGS)), st.integers(0, 2)), max_size=40))
 def test_in_whatever_order_things_come_a_run_keeps_what_was_promised(
     things: list[tuple[str, int]],

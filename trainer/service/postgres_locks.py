@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import sha256
 
 from sqlalchemy import Connection, text
@@ -43,6 +44,10 @@ class PostgresLocks:
             raise StoreUnavailableError(f"Postgres cannot be asked: {error.orig}") from None
 
     def close(self) -> None:
+        if self._connection is not None:
+            # At once: the server takes its time to notice that a connection has ended.
+            with contextlib.suppress(DBAPIError):
+                self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
         self._drop_connection()
         self._held.clear()
         self._engine.dispose()
