@@ -275,6 +275,34 @@ def test_runs_are_listed_newest_first_in_pages(
     assert [run.id for run in service.client.list(3)] == ids[:3]
 
 
+def test_a_list_of_large_runs_comes_in_pages_that_clients_take(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    ids = [service.client.submit(document | {"workers": {"count": 1}}).id for _ in range(4)][::-1]
+    for _ in ids:
+        runner = service.next_runner()
+        runner.take()
+        for _ in range(80):
+            runner.report(warning=run_pb2.Warning(message="." * 20_000))
+        runner.report(finished=RESULT)
+    runs = service.client.list()
+    assert sum(run.ByteSize() for run in runs) > 4 * 2**20
+    assert [run.id for run in runs] == ids
+
+
+def test_many_large_events_come_in_pages_that_clients_take(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run = service.client.submit(document)
+    runner = service.next_runner()
+    runner.take()
+    warnings = [f"{number:04}".ljust(20_000, ".") for number in range(300)]
+    for message in warnings:
+        runner.report(warning=run_pb2.Warning(message=message))
+    told = [event.warning.message for event in run.events() if event.HasField("warning")]
+    assert told == warnings
+
+
 def test_a_full_last_page_is_the_last(service: RunningService, document: dict[str, Any]) -> None:
     for _ in range(2):
         service.client.submit(document)

@@ -17,6 +17,7 @@ from trainer.service import queue, run_weights
 from trainer.service.admission import Room, TooManyCallsError
 from trainer.service.authentication import NotAuthenticatedError
 from trainer.service.caller import NotAllowedError, PriorityNotAllowedError, current_caller
+from trainer.service.page import fitting
 from trainer.service.points import parse_points_request
 from trainer.service.predictor import PredictionsBusyError, Predictor
 from trainer.service.requests import (
@@ -144,9 +145,10 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
             page = await self._manager.page(after, size + 1, wanted)
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
-        response = service_pb2.ListRunsResponse(runs=[stored.run for stored in page[:size]])
-        if len(page) > size:
-            response.next_page_token = str(page[size - 1].cursor)
+        count = fitting(stored.run for stored in page[:size])
+        response = service_pb2.ListRunsResponse(runs=[stored.run for stored in page[:count]])
+        if len(page) > count:
+            response.next_page_token = str(page[count - 1].cursor)
         return response
 
     async def CancelRun(  # noqa: N802
@@ -210,7 +212,7 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
             events = await self._manager.events(request.id, request.after)
         except DOMAIN_ERRORS as error:
             await refuse(context, error)
-        return service_pb2.ListEventsResponse(events=events)
+        return service_pb2.ListEventsResponse(events=events[: fitting(events)])
 
     async def ListPoints(  # noqa: N802
         self, request: service_pb2.ListPointsRequest, context: grpc.aio.ServicerContext
