@@ -114,7 +114,7 @@ def misses(loads: dict[int, list[Load]]) -> Iterator[str]:
         yield f"the p99 was {p99 * 1e3:.0f} ms, not {LONGEST_P99 * 1e3:.0f} ms"
     share = _share(loads, FLOODS[0])
     if share < LEAST_SHARE:
-        yield f"{share:.0%} of the peak was served to {FLOODS[0]} callers, not {LEAST_SHARE:.0%}"
+        yield f"{share:.1%} of the peak was served to {FLOODS[0]} callers, not {LEAST_SHARE:.0%}"
     for flood in FLOODS:
         if not all(load.refused for load in loads[flood]):
             yield f"of {flood} callers, none was refused"
