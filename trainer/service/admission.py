@@ -73,7 +73,7 @@ class Admission(Interceptor):
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
-        # In the call's own task, and before its message is read: what is held takes no memory.
+        # In the call's own task, and before its message is read, which could be large.
         task = asyncio.current_task()
         assert task is not None
         self.backlog.take(task)
