@@ -1,8 +1,9 @@
-"""What a run loses when many watch it: `python -m benchmarks.watched_run [--repetitions N]`.
+"""What a run loses when many watch it: `python -m benchmarks.watched_run [--windows N]`.
 
-A real run of a real service and its Ray on two workers, with nobody who watches and with a hundred
-streams of one client, in turn. Steps a second are those of the run's own reports. The processor
-time of the client that watches is taken from the same cores. Fails if more is lost than may be.
+A real run of a real service and its Ray on two workers. In turn, nobody watches for some seconds,
+and then the hundred streams of one client do. Steps a second are those of the run's own reports.
+The processor time of the client that watches is taken from the same cores. Fails if more is lost
+than may be.
 """
 
 from __future__ import annotations
@@ -13,31 +14,41 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import processor
 from benchmarks.lab import Lab, lab
-from trainer.client import AsyncClient, Client
-from trainer.service import history
+from trainer.client import AsyncClient, Client, RunHandle
 from trainer.v1 import run_pb2
 
 WATCHERS = 100
+WINDOW_SECONDS = 3.0
 LEAST_UPDATES_A_SECOND = 2.0
 MOST_LOST = 0.05
 BATCH = 128
 
 
-class Watched(NamedTuple):
-    """One run.
+class Window(NamedTuple):
+    """Some seconds of the run.
 
     Attributes:
-        steps: a second.
-        updates: progress a second, as stored.
+        start, end: by the clock.
+        updates: a second, of the watcher that had the fewest.
         service, client: shares of one core that the service and the watching client took.
     """
+
+    start: float
+    end: float
+    updates: float
+    service: float
+    client: float
+
+
+class Watched(NamedTuple):
+    """A window and the steps a second in it."""
 
     steps: float
     updates: float
@@ -45,19 +56,7 @@ class Watched(NamedTuple):
     client: float
 
 
-class Seen(NamedTuple):
-    """By those who watched.
-
-    Attributes:
-        progress: that came, of the one with the fewest and the one with the most.
-        seconds: of the watching client's processor time.
-    """
-
-    progress: tuple[int, int]
-    seconds: float
-
-
-def specification(steps: int) -> dict[str, Any]:
+def specification() -> dict[str, Any]:
     """784-128-10 at batch 128, on rows as many as MNIST's; an epoch has 468 steps."""
     return {
         "name": "watched",
@@ -67,7 +66,7 @@ def specification(steps: int) -> dict[str, Any]:
             "loss": "cross_entropy",
         },
         "train": {
-            "steps": steps,
+            "steps": 10**7,  # it is cancelled
             "batch_size": BATCH,
             "shards": 2,
             "update": {"rule": "momentum", "learning_rate": 0.01},
@@ -78,17 +77,9 @@ def specification(steps: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--windows", type=int, default=15, help="of each kind")
     options = parser.parse_args()
-    found: dict[int, list[Watched]] = {0: [], WATCHERS: []}
-    with lab() as service:
-        run(service, options.steps // 4, 0)
-        for repetition in range(options.repetitions):
-            # Each is first as often as the other: a machine drifts.
-            for watchers in (0, WATCHERS) if repetition % 2 else (WATCHERS, 0):
-                found[watchers].append(run(service, options.steps, watchers))
-                print(f"{watchers} watchers: {found[watchers][-1]}", file=sys.stderr)
+    found = measure(options.windows)
     print(table(found))
     if missed := list(misses(found)):
         raise SystemExit("missed: " + "; ".join(missed))
@@ -100,8 +91,8 @@ def table(found: dict[int, list[Watched]]) -> str:
         "| watchers | steps a second | updates a second, each | service | watching client |",
         "|---|---|---|---|---|",
     ]
-    for watchers, runs in found.items():
-        steps, updates, service, client = (median(column) for column in zip(*runs, strict=True))
+    for watchers, windows in found.items():
+        steps, updates, service, client = (median(column) for column in zip(*windows, strict=True))
         lines.append(
             f"| {watchers} | {steps:,.0f} | {updates:.1f} | {service:.1%} of a core "
             f"| {client:.1%} of a core |"
@@ -110,7 +101,7 @@ def table(found: dict[int, list[Watched]]) -> str:
 
 
 def lost(found: dict[int, list[Watched]]) -> float:
-    """Of the steps a second; both are measured in each repetition."""
+    """Of the steps a second; each window is held against its neighbour."""
     pairs = zip(found[WATCHERS], found[0], strict=True)
     return 1 - median(watched.steps / alone.steps for watched, alone in pairs)
 
@@ -119,69 +110,111 @@ def misses(found: dict[int, list[Watched]]) -> Iterator[str]:
     """Each target that was not met."""
     if lost(found) > MOST_LOST:
         yield f"{lost(found):.1%} of the steps were lost, not {MOST_LOST:.0%}"
-    updates = min(watched.updates for watched in found[WATCHERS])
+    updates = median(watched.updates for watched in found[WATCHERS])
     if updates < LEAST_UPDATES_A_SECOND:
         yield f"there were {updates:.1f} updates a second, not {LEAST_UPDATES_A_SECOND:.0f}"
 
 
-def run(service: Lab, steps: int, watchers: int) -> Watched:
-    """Train once, and hold what each watcher saw against what was stored."""
-    with Client(service.address) as client, _watching(service.address, watchers) as process:
-        submitted = client.submit(specification(steps))
-        print(submitted.id, file=process.stdin, flush=True)
-        while submitted.info.state != run_pb2.RUN_STATE_RUNNING:
-            time.sleep(0.1)
-            submitted.refresh()
-        start, taken = time.monotonic(), processor.seconds(service.pid)
-        while submitted.refresh().state not in history.ENDED:
-            time.sleep(0.5)
-        took, taken = time.monotonic() - start, processor.seconds(service.pid) - taken
-        if submitted.info.state != run_pb2.RUN_STATE_SUCCEEDED:
-            raise SystemExit(f"the run did not succeed: {submitted.info.message}")
-        assert process.stdout is not None
-        seen = Seen(**json.loads(process.stdout.readline()))
-        progress = [event.progress for event in submitted.events() if event.HasField("progress")]
-    if watchers and tuple(seen.progress) != (len(progress), len(progress)):
-        raise SystemExit(f"of {len(progress)} updates, watchers saw {seen.progress}")
-    # The rate of a report is of all steps so far; the first seconds are not of interest.
-    first, last = (progress[i] for i in (len(progress) // 5, -1))
+def measure(count: int) -> dict[int, list[Watched]]:
+    """So many windows of a run without watchers, and with all of them."""
+    windows: dict[int, list[Window]] = {0: [], WATCHERS: []}
+    with lab() as service, Client(service.address) as client:
+        run = client.submit(specification())
+        for response in run.watch():
+            if response.event.progress.step:
+                break
+        with _watching(service.address, run.id) as process:
+            for number in range(count):
+                # Each is first as often as the other: a machine drifts.
+                for watchers in (0, WATCHERS) if number % 2 else (WATCHERS, 0):
+                    windows[watchers].append(_window(service, process, watchers))
+        progress = [event for event in run.events() if event.HasField("progress")]
+        _end(run)
+    return {
+        watchers: [Watched(_rate(progress, window), *window[2:]) for window in windows[watchers]]
+        for watchers in windows
+    }
+
+
+def _window(service: Lab, process: subprocess.Popen[str], watchers: int) -> Window:
+    _tell(process, watchers)
+    start, taken = time.time(), processor.seconds(service.pid)
+    time.sleep(WINDOW_SECONDS)
+    end, taken = time.time(), processor.seconds(service.pid) - taken
+    seen = _tell(process, 0)
+    took = end - start
+    return Window(start, end, seen["fewest"] / took, taken / took, seen["seconds"] / took)
+
+
+def _rate(progress: Sequence[run_pb2.Event], window: Window) -> float:
+    """Steps a second between the first and the last report in a window, by the server's clock."""
+    inside = [
+        event.progress
+        for event in progress
+        if window.start <= event.time.ToNanoseconds() * 1e-9 <= window.end
+    ]
+    first, last = inside[0], inside[-1]
     seconds = last.samples / last.samples_per_second - first.samples / first.samples_per_second
-    updates = (len(progress) - len(progress) // 5 - 1) / seconds
-    return Watched((last.step - first.step) / seconds, updates, taken / took, seen.seconds / took)
+    return (last.samples - first.samples) / BATCH / seconds
+
+
+def _end(run: RunHandle) -> None:
+    """A run that failed meanwhile was not measured."""
+    if run.refresh().state != run_pb2.RUN_STATE_RUNNING:
+        raise SystemExit(f"the run ended too soon: {run.info.message}")
+    run.cancel()
+    run.wait()
 
 
 @contextmanager
-def _watching(address: str, watchers: int) -> Iterator[subprocess.Popen[str]]:
-    """The client that watches: it is told the run on its stdin, and tells what it has seen."""
-    command = [sys.executable, "-m", "benchmarks.watched_run", "--watch", address, str(watchers)]
+def _watching(address: str, run_id: str) -> Iterator[subprocess.Popen[str]]:
+    """The client that watches, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.watched_run", "--watch", address, run_id]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
         try:
             yield process
         finally:
             process.kill()
 
 
-async def _watch(address: str, watchers: int) -> None:
+def _tell(process: subprocess.Popen[str], watchers: int) -> dict[str, float]:
+    """How many are to watch from now on; what those saw that did until now."""
+    assert process.stdout is not None
+    print(watchers, file=process.stdin, flush=True)
+    seen: dict[str, float] = json.loads(process.stdout.readline())
+    return seen
+
+
+async def _watch(address: str, run_id: str) -> None:
+    """The watching client: it is told on its stdin how many watch, as ``_tell`` does."""
+    tasks: list[asyncio.Task[None]] = []
+    counts: list[int] = []
+    start = time.process_time()
+
+    async def watch(number: int, there: asyncio.Barrier) -> None:
+        async for response in client.watch(run_id):
+            if response.HasField("snapshot"):
+                await there.wait()
+            counts[number] += response.event.HasField("progress")
+
     async with AsyncClient(address) as client:
-        print("ready", flush=True)
-        run_id = sys.stdin.readline().strip()
-        start = time.process_time()
-        counts = await asyncio.gather(*(_progress(client, run_id) for _ in range(watchers)))
-        seconds = time.process_time() - start
-    seen = Seen((min(counts, default=0), max(counts, default=0)), seconds)
-    print(json.dumps(seen._asdict()), flush=True)
-
-
-async def _progress(client: AsyncClient, run_id: str) -> int:
-    return sum([response.event.HasField("progress") async for response in client.watch(run_id)])
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            seen = {"fewest": min(counts, default=0), "seconds": time.process_time() - start}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            counts = [0] * int(line)
+            there = asyncio.Barrier(len(counts) + 1)
+            tasks = [asyncio.create_task(watch(number, there)) for number in range(len(counts))]
+            await there.wait()
+            start = time.process_time()
+            print(json.dumps(seen), flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--watch"]:
-        asyncio.run(_watch(sys.argv[2], int(sys.argv[3])))
+        asyncio.run(_watch(*sys.argv[2:]))
     else:
         main()

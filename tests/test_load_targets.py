@@ -58,4 +58,4 @@ def test_a_target_of_a_watched_run_that_is_missed_is_named(beside: Watched, miss
 
 
 def test_the_watched_run_can_be_trained() -> None:
-    assert parse(watched_run.specification(100)).name == "watched"
+    assert parse(watched_run.specification()).name == "watched"
