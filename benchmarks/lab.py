@@ -50,6 +50,11 @@ class Lab:
                 return
         raise SystemExit("the service did not start")
 
+    @property
+    def pid(self) -> int:
+        """The service's."""
+        return self._service.pid
+
     def kill(self, name: str) -> bool:
         """SIGKILL to the process of this name that has lived longest; whether there is one."""
         pids = self.processes(name)

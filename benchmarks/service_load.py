@@ -1,38 +1,43 @@
-"""How many calls the service answers, alone, in a flood, and beside a hundred who watch.
+"""How many calls the service answers, alone and in a flood.
 
-The service runs in a process of its own, with one run whose runner is played here; Ray has no part.
-
-    python -m benchmarks.service_load
+`python -m benchmarks.service_load [--repetitions N] [--seconds S]`; needs h2load (Debian:
+nghttp2-client). The service runs in a process of its own, with one run whose runner is played here;
+Ray has no part. Each number of callers in turn and again, so that a machine's moods meet all alike;
+prints medians, and fails if a target is missed.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
-import grpc
-
+from benchmarks import h2load, processor
 from benchmarks.played_launcher import PlayedLauncher
 from trainer.service.settings import Limits
-from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
+from trainer.v1 import service_pb2
 
-SECONDS = 5.0
-CHANNELS = 4
 CALLERS = 32
-WATCHERS = 100
-UPDATES_A_SECOND = 2
-FLOOD = 5
-TICKS = os.sysconf("SC_CLK_TCK")
+FLOODS = (5 * Limits.calls, 20 * Limits.calls)
+SETTLING_SECONDS = 6.0
+METHOD = "/trainer.v1.TrainerService/GetRun"
+
+LEAST_SERVED = 1500.0
+LONGEST_P99 = 0.050
+LEAST_SHARE = 0.8
+"""Of the peak, that is served in the first of the floods."""
 
 SPECIFICATION = {
     "name": "load",
@@ -47,36 +52,123 @@ class Load(NamedTuple):
     """What came of calling for a while.
 
     Attributes:
-        codes: answers by status.
-        latencies: seconds of the answers that were OK, ascending.
-        seconds: how long it was.
-        cpu: seconds of processor time that the service took.
+        served, refused: answers a second, as the service counts them.
+        other: the same, of other answers and of streams that ended without a status.
+        p50, p99: seconds of the calls that were served. Those which were refused were held before,
+            so they are taken to be the slowest.
+        cpu: seconds of the service's processor time for each answer.
     """
 
-    codes: Counter[str]
-    latencies: list[float]
-    seconds: float
+    served: float
+    refused: float
+    other: float
+    p50: float
+    p99: float
     cpu: float
-
-    def __str__(self) -> str:
-        answered, refused = self.codes["OK"], self.codes["RESOURCE_EXHAUSTED"]
-        p50, p99 = (self.latencies[int(len(self.latencies) * q)] * 1000 for q in (0.5, 0.99))
-        return (
-            f"{answered / self.seconds:,.0f} answered a second, "
-            f"p50 {p50:.1f} ms, p99 {p99:.1f} ms; "
-            f"{refused / self.seconds:,.0f} refused a second; "
-            f"{self.cpu / self.codes.total() * 1e6:.0f} µs of the service's processor time a call"
-        )
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, _service(Path(folder)) as (process, launch):
-        asyncio.run(_measure(process.pid, launch))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5)
+    options = parser.parse_args()
+    h2load.require()
+    loads: dict[int, list[Load]] = {callers: [] for callers in (CALLERS, *FLOODS)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with _service(folder / "state") as (process, served):
+            for _ in range(options.repetitions):
+                for callers, found in loads.items():
+                    found.append(_load(process.pid, served, callers, options.seconds, folder))
+                    print(f"{callers} callers: {found[-1]}", file=sys.stderr)
+    print(table(loads))
+    if missed := list(misses(loads)):
+        raise SystemExit("missed: " + "; ".join(missed))
+
+
+def table(loads: dict[int, list[Load]]) -> str:
+    """Medians, as Markdown."""
+    lines = [
+        "| callers | served a second | of the peak | refused a second | other ends a second "
+        "| p50 | p99 | service's CPU a call |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for callers, found in loads.items():
+        served, refused, other, p50, p99, cpu = (
+            median(column) for column in zip(*found, strict=True)
+        )
+        lines.append(
+            f"| {callers:,} | {served:,.0f} | {_share(loads, callers):.0%} | {refused:,.0f} "
+            f"| {other:,.0f} | {p50 * 1e3:.0f} ms | {p99 * 1e3:.0f} ms | {cpu * 1e6:.0f} µs |"
+        )
+    return "\n".join(lines)
+
+
+def misses(loads: dict[int, list[Load]]) -> Iterator[str]:
+    """Each target that was not met."""
+    served = median(load.served for load in loads[CALLERS])
+    if served < LEAST_SERVED:
+        yield f"{served:,.0f} calls a second were served, not {LEAST_SERVED:,.0f}"
+    p99 = median(load.p99 for load in loads[CALLERS])
+    if p99 > LONGEST_P99:
+        yield f"the p99 was {p99 * 1e3:.0f} ms, not {LONGEST_P99 * 1e3:.0f} ms"
+    share = _share(loads, FLOODS[0])
+    if share < LEAST_SHARE:
+        yield f"{share:.1%} of the peak was served to {FLOODS[0]} callers, not {LEAST_SHARE:.0%}"
+    for flood in FLOODS:
+        if not all(load.refused for load in loads[flood]):
+            yield f"of {flood} callers, none was refused"
+        if other := max(load.other for load in loads[flood]):
+            yield f"of {flood} callers, {other:.1f} a second got another answer"
+
+
+def _share(loads: dict[int, list[Load]], callers: int) -> float:
+    """Of the peak; both are measured in each repetition."""
+    pairs = zip(loads[callers], loads[CALLERS], strict=True)
+    return median(load.served / peak.served for load, peak in pairs)
+
+
+def _load(pid: int, served: dict[str, Any], callers: int, seconds: int, folder: Path) -> Load:
+    message = service_pb2.GetRunRequest(id=served["run_id"]).SerializeToString()
+    whole = int(SETTLING_SECONDS) + seconds + 1
+    with h2load.calling(served["service"], METHOD, message, callers, whole, folder):
+        time.sleep(SETTLING_SECONDS)
+        start, cpu, before = time.time(), processor.seconds(pid), _counts(served["metrics"])
+        time.sleep(seconds)
+        end, cpu, after = time.time(), processor.seconds(pid) - cpu, _counts(served["metrics"])
+    codes = after - before
+    took = end - start
+    answers = [
+        answer for answer in h2load.answers(folder) if start <= answer.start + answer.seconds <= end
+    ]
+    whole_answers = sorted(answer.seconds for answer in answers if answer.status == h2load.OK)
+    others = codes.total() - codes["OK"] - codes["RESOURCE_EXHAUSTED"]
+    of_served = whole_answers[: codes["OK"]]
+    return Load(
+        codes["OK"] / took,
+        codes["RESOURCE_EXHAUSTED"] / took,
+        (others + len(answers) - len(whole_answers)) / took,
+        _quantile(of_served, 0.5),
+        _quantile(of_served, 0.99),
+        cpu / codes.total(),
+    )
+
+
+def _quantile(ascending: Sequence[float], share: float) -> float:
+    return ascending[int(len(ascending) * share)]
+
+
+def _counts(metrics: str) -> Counter[str]:
+    """Answers so far, by status."""
+    with urllib.request.urlopen(metrics) as response:
+        text = response.read().decode()
+    pattern = rf'^sumgrad_grpc_requests_total{{code="(\w+)",method="{METHOD}"}} (\S+)$'
+    return Counter({code: int(float(n)) for code, n in re.findall(pattern, text, re.MULTILINE)})
 
 
 @contextmanager
 def _service(state: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    command = [sys.executable, "-m", "benchmarks.service_load", str(state)]
+    command = [sys.executable, "-m", "benchmarks.service_load", "--serve", str(state)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -85,118 +177,28 @@ def _service(state: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any
             process.kill()
 
 
-async def _measure(pid: int, launch: dict[str, Any]) -> None:
-    async with AsyncExitStack() as stack:
-        channels = [
-            # Options that differ keep gRPC from putting them on one connection.
-            await stack.enter_async_context(
-                grpc.aio.insecure_channel(launch["service"], [("sumgrad.channel", i)])
-            )
-            for i in range(CHANNELS)
-        ]
-        stubs = [service_pb2_grpc.TrainerServiceStub(channel) for channel in channels]
-        run_id = launch["run_id"]
-        await _calls(pid, stubs, run_id, CALLERS, 1.0)
-        peak = await _calls(pid, stubs, run_id, CALLERS)
-        print(f"GetRun, {CALLERS} callers: {peak}", flush=True)
-        full = await _calls(pid, stubs, run_id, Limits.calls)
-        print(f"GetRun, {Limits.calls} callers: {full}", flush=True)
-        flood = await _calls(pid, stubs, run_id, FLOOD * Limits.calls)
-        print(f"GetRun, {FLOOD * Limits.calls} callers: {flood}", flush=True)
-        alone = await _watched(pid, channels[0], stubs, launch, 0)
-        beside = await _watched(pid, channels[0], stubs, launch, WATCHERS)
-        print(
-            f"{UPDATES_A_SECOND} updates a second: {alone:.1%} of a core without watchers, "
-            f"{beside:.1%} with {WATCHERS}",
-            flush=True,
-        )
-
-
-async def _calls(
-    pid: int, stubs: list[Any], run_id: str, callers: int, seconds: float = SECONDS
-) -> Load:
-    codes: Counter[str] = Counter()
-    latencies: list[float] = []
-    request = service_pb2.GetRunRequest(id=run_id)
-    start, cpu = time.perf_counter(), _cpu_seconds(pid)
-
-    async def call(stub: Any) -> None:
-        while (before := time.perf_counter()) < start + seconds:
-            try:
-                await stub.GetRun(request, timeout=30)
-            except grpc.aio.AioRpcError as error:
-                codes[error.code().name] += 1
-            else:
-                codes["OK"] += 1
-                latencies.append(time.perf_counter() - before)
-
-    await asyncio.gather(*(call(stubs[i % len(stubs)]) for i in range(callers)))
-    took = time.perf_counter() - start
-    return Load(codes, sorted(latencies), took, _cpu_seconds(pid) - cpu)
-
-
-async def _watched(
-    pid: int, channel: grpc.aio.Channel, stubs: list[Any], launch: dict[str, Any], watchers: int
-) -> float:
-    """The share of a core that the service takes while a run reports and so many watch it."""
-    runner = runner_pb2_grpc.RunnerServiceStub(channel)
-    who = {"id": launch["run_id"], "attempt": launch["attempt"], "token": launch["token"]}
-    seen: Counter[int] = Counter()
-    there = asyncio.Barrier(watchers + 1)
-
-    async def watch(number: int) -> None:
-        request = service_pb2.WatchRunRequest(id=launch["run_id"])
-        async for response in stubs[number % len(stubs)].WatchRun(request):
-            if response.HasField("snapshot"):
-                await there.wait()
-            seen[number] += response.HasField("event")
-
-    tasks = [asyncio.create_task(watch(number)) for number in range(watchers)]
-    await asyncio.wait_for(there.wait(), 30)
-    start, cpu = time.perf_counter(), _cpu_seconds(pid)
-    updates = int(SECONDS * UPDATES_A_SECOND)
-    first = 1 if watchers == 0 else updates + 1
-    for number in range(first, first + updates):
-        report = runner_pb2.RunReport(number=number, progress=run_pb2.Progress(step=number))
-        await runner.Report(runner_pb2.ReportRequest(**who, reports=[report]), timeout=30)
-        await asyncio.sleep(1 / UPDATES_A_SECOND)
-    share = (_cpu_seconds(pid) - cpu) / (time.perf_counter() - start)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    if watchers and min(seen[number] for number in range(watchers)) < updates - 1:
-        raise SystemExit("somebody who watched has missed updates")
-    return share
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far, all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
 async def _serve(state: Path) -> None:
-    """The service's process: one run is launched, and its runner's token is told."""
+    """The service's process: one run is launched, and where it is served is told."""
     import trainer.service.service as module
     from trainer.service.settings import Settings
     from trainer.spec.parse import parse
     from trainer.spec.wire import to_message
 
     module.Launcher = PlayedLauncher  # type: ignore[misc,assignment]
-    async with module.Service(Settings(state, "127.0.0.1:0", None)) as service:
+    async with module.Service(Settings(state, "127.0.0.1:0", "127.0.0.1:0")) as service:
         await service.ready()
         await service._manager.submit(to_message(parse(SPECIFICATION)))
         launcher: Any = service._launcher
         await launcher.launched.wait()
         launch = launcher.last
         await service._manager.take(launch.run_id, launch.attempt, launch.token)
-        print(json.dumps(vars(launch)), flush=True)
+        print(json.dumps({**vars(launch), "metrics": service.metrics_url}), flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        if len(sys.argv) > 1:
-            asyncio.run(_serve(Path(sys.argv[1])))
+        if sys.argv[1:2] == ["--serve"]:
+            asyncio.run(_serve(Path(sys.argv[2])))
         else:
             main()

@@ -15,6 +15,7 @@ from trainer.service.admission import Admission
 from trainer.service.api import RunnerService, TrainerService, refuse
 from trainer.service.audit import Audit
 from trainer.service.authentication import Authenticator
+from trainer.service.backlog import Backlog
 from trainer.service.confinement import Confinement
 from trainer.service.decoding import RequestDecoder
 from trainer.service.file_locks import FileLocks
@@ -23,6 +24,7 @@ from trainer.service.instance import Instance
 from trainer.service.launcher import Launcher
 from trainer.service.local_ray import LocalRay
 from trainer.service.locks import Locks
+from trainer.service.outstanding import counting_server
 from trainer.service.postgres_locks import PostgresLocks
 from trainer.service.ray_cluster import RayCluster
 from trainer.service.request_counter import RequestCounter
@@ -100,19 +102,19 @@ class Service:
         )
         limits = self._settings.limits
         name = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
-        interceptors = [
-            RequestCounter(metrics),
-            Admission(name, limits, refuse),
-            self._gate(),
-            SlowReaders(limits.reader_seconds, refuse),
-            # Last: what it lets through is the method's message.
-            RequestDecoder(),
-        ]
-        self._server = grpc.aio.server(interceptors=interceptors, options=_options(limits))
+        admission = Admission(name, limits, refuse)
+        counter, gate = RequestCounter(metrics), self._gate()
+        readers = SlowReaders(limits.reader_seconds, refuse)
+        # Last: what it lets through is the method's message.
+        decoder = RequestDecoder()
+        self._server, outstanding = counting_server(
+            [counter, admission, gate, readers, decoder], _options(limits)
+        )
+        admission.backlog = Backlog(limits.calls, outstanding)
         self._servers = [self._server]
         if self._settings.runner_address is not None:
             self._servers.append(
-                grpc.aio.server(interceptors=interceptors, options=_options(limits))
+                grpc.aio.server(interceptors=[counter, gate, decoder], options=_options(limits))
             )
         self._api = TrainerService(self._manager)
         service_pb2_grpc.add_TrainerServiceServicer_to_server(self._api, self._server)
@@ -240,6 +242,11 @@ class Service:
         self._instance.close()
 
 
+PENDING = 50
+"""Times the limit of calls, gRPC's own bound on those that wait in it. Beyond, it cancels calls,
+which looks to clients as if they had done so; so it is far from what the service refuses itself."""
+
+
 def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -249,6 +256,10 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", limits.shortest_ping_seconds * 1000),
         ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
         ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
+        ("grpc.server.max_pending_requests", PENDING * limits.calls),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING * limits.calls),
+        # What one connection carries beyond that waits at its client.
+        ("grpc.max_concurrent_streams", limits.calls + limits.streams),
         # Two services on one port would split the calls between them.
         ("grpc.so_reuseport", 0),
     ]

@@ -86,8 +86,9 @@ class Limits:
     """What all clients together, and each connection, may take of the service.
 
     Attributes:
-        calls: under way at a time; what comes beyond is refused at once.
-        streams: the same, of those that watch.
+        calls: under way at a time, beyond which they are refused at once; and that wait inside
+            gRPC, beyond which they are held for some seconds and refused then.
+        streams: under way at a time, of those that watch; what comes beyond is refused at once.
         message_bytes: of a request.
         keepalive_seconds: after which a silent connection is asked whether it is still there.
         keepalive_timeout_seconds: after which one that does not answer is closed.
