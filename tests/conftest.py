@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 from postgres_server import PostgresServer
+from threadpoolctl import threadpool_limits
 
 from trainer.client import Client
 from trainer.service import run_manager
@@ -42,6 +43,13 @@ def eventually(condition: Callable[[], T], seconds: float = SECONDS) -> T:
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
         pause.wait(0.02)
     return value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Of BLAS, as a worker has it: where cores are few, threads that wait for others spin."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
