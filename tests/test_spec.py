@@ -28,7 +28,7 @@ from workers.datasets import DATASETS, Digits
 from workers.faults import Action, Fault, Point
 
 LIMIT = 8
-ABSENT = object()
+ABSENT = ...
 
 RULES = "adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd"
 LOSS_NAMES = ", ".join(sorted(LOSSES))
