@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 from postgres_server import PostgresServer
+from threadpoolctl import threadpool_limits
 
 from trainer.client import Client
 from trainer.service import attempts
@@ -52,6 +53,13 @@ def append(store: Store, run_id: str, events: Sequence[run_pb2.Event]) -> Stored
     """Let events happen to a run, whatever it is like; the run, or None if there is none."""
     change = store.change(run_id, lambda stored: Change(stored, events))
     return None if change is None else change.stored
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Of BLAS, as a worker has it: where cores are few, threads that wait for others spin."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture

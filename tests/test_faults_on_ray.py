@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import eventually
+from leftovers import shared_files
 from test_end_to_end import Serve, events, nothing_is_left, processes, short_folder
 
 from trainer.cli.exit_codes import ExitCode
@@ -158,7 +159,7 @@ OF_A_RUN = ("trainer.runner", "ray::_Server", "ray::_Worker")
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    shared_memory = set(Path("/dev/shm").iterdir())
+    shared_memory = shared_files()
     with short_folder() as folder:
         serve = Serve(folder)
         try:
@@ -175,7 +176,7 @@ def lab() -> Iterator[Lab]:
         finally:
             serve.close()
             eventually(lambda: nothing_is_left(folder), SECONDS)
-    assert set(Path("/dev/shm").iterdir()) <= shared_memory
+    eventually(lambda: shared_files() <= shared_memory)
 
 
 def left(lab: Lab, run_id: str) -> list[tuple[str, int]]:

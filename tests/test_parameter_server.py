@@ -478,7 +478,7 @@ def test_any_number_of_workers_gives_the_same_digest_with_every_schedule(
         # The first epoch is the lowest so far; no later one is lower by 10.
         (Plateau(0, 0.5, min_delta=10.0), lambda step: 0.05 * (0.5 if step >= 24 else 1.0)),
     ],
-    ids=str,
+    ids=["step", "cosine", "plateau"],
 )
 def test_the_learning_rate_follows_warmup_and_schedule(
     plan: TrainingPlan, schedule: Schedule, rate: Callable[[int], float]

@@ -107,7 +107,7 @@ def test_every_plain_document_comes_back(content: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [(1, 2), {1: "a"}, {"$float64": "00"}, b"a", np.float32(1), {1, 2}, object()], ids=repr
+    "value", [(1, 2), {1: "a"}, {"$float64": "00"}, b"a", np.float32(1), {1, 2}, ...], ids=repr
 )
 def test_what_would_not_come_back_as_it_was_is_refused_by_its_path(
     folder: Path, value: object

@@ -29,7 +29,7 @@ from workers.datasets.dataset import NOT_IN_DOCUMENT
 from workers.faults import Action, Fault, Point
 
 LIMIT = 8
-ABSENT = object()
+ABSENT = ...
 
 RULES = "adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd"
 LOSS_NAMES = ", ".join(sorted(LOSSES))
