@@ -67,6 +67,18 @@ def test_a_higher_priority_starts_first(
     assert service.launcher.next_launch().run_id == high.id
 
 
+def test_a_run_that_gives_way_before_it_could_go_on_says_why_it_could_not(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    low, runner = running(service, document)
+    high = service.client.submit(document, priority=1)
+    eventually(lambda: runner.wishes().pause)
+    runner.report(paused=runner_pb2.Paused(reason="its snapshots cannot be read"))
+    waiting = service.client.get(low.id)
+    told = f"preempted by {high.id}: its snapshots cannot be read"
+    assert (waiting.state, waiting.message) == (QUEUED, told)
+
+
 @on_both_databases
 def test_a_run_gives_way_to_a_higher_priority_and_goes_on_after_it(
     service: RunningService, document: dict[str, Any]

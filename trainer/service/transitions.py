@@ -158,8 +158,9 @@ def _reported(run: run_pb2.Run, report: runner_pb2.RunReport) -> run_pb2.Event:
     if run.stop_requested == run_pb2.STOP_CANCEL:
         return state_event(_CANCELLED, "cancelled")
     if run.preempted_by and not run.stop_requested:
-        message = f"preempted by {run.preempted_by} at step {report.paused.step}"
-        return state_event(_QUEUED, message)
+        paused = report.paused
+        more = f": {paused.reason}" if paused.reason else f" at step {paused.step}"
+        return state_event(_QUEUED, f"preempted by {run.preempted_by}{more}")
     return from_report(report)
 
 
