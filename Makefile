@@ -26,7 +26,7 @@ demo: .venv/installed ## Train a network on scanned digits
 test: .venv/installed-test ## Run the tests
 	$(BIN)/python tools/fetch_promtool.py
 	$(BIN)/python tools/install_postgres.py
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest
 
 check: .venv/installed-test ## Lint, types, generated code
 	$(BIN)/ruff check .
