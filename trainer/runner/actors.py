@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import ray
@@ -27,6 +28,7 @@ class _Server:
         return self._server.address
 
     def train(self) -> None:
+        _settle()
         self._server.train()
 
 
@@ -38,7 +40,14 @@ class _Worker:
     ) -> None:
         log = LogBuffer()
         log.capture()
+        _settle()
         work(job, address, name, vectors, faults, log)
+
+
+def _settle() -> None:
+    """Spare the garbage collector what this process has imported, which stays."""
+    gc.collect()
+    gc.freeze()
 
 
 def start_server(plan: TrainingPlan) -> Any:

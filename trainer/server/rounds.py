@@ -46,8 +46,8 @@ PING_SECONDS = 5.0
 ANSWER_SECONDS = 600.0
 """A run in which no worker says anything for this long has failed."""
 
-ATTEND_SECONDS = 0.05
-"""What training waits for outside a round is looked at this often."""
+TICK_SECONDS = 0.05
+"""While nothing is heard, deadlines are looked at this often, and what else is waited for."""
 
 JOIN_SECONDS = 10.0
 """Training begins without the workers that are later than the first one by this much."""
@@ -176,7 +176,7 @@ class Rounds:
             self._heard = self._clock()  # nobody is waited for
             if self._heard >= end:
                 return False
-            self._wait(ATTEND_SECONDS)
+            self._wait()
         return True
 
     def stop(self) -> None:
@@ -186,25 +186,16 @@ class Rounds:
 
     # What is heard.
 
-    def _wait(self, most: float = PING_SECONDS) -> bool:
-        """Act on the next message or, if none comes before, on the passing of time.
-
-        Args:
-            most: seconds.
+    def _wait(self) -> bool:
+        """Act on the next message or, if none comes for a while, on the passing of time.
 
         Returns:
             Whether the round is complete.
         """
         if self._log is not None and self._log.due():
             self.send_log()
-        now = self._clock()
-        due = min(self._pinged + PING_SECONDS, self._heard + ANSWER_SECONDS, now + most)
-        late = self._dispatch.deadline()
-        if late is not None:
-            due = min(due, late)
-        # At a deadline that has passed already, messages that have come still go first: a worker
-        # is not late because the server was.
-        message = self._receive(max(0.0, due - now))
+        # Messages go first: a worker is not late because the server was.
+        message = self._receive(TICK_SECONDS)
         now = self._clock()
         if now - self._pinged >= PING_SECONDS:
             self._ping()
@@ -219,7 +210,8 @@ class Rounds:
             raise RunFailedError(
                 f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
             )
-        return self._handle(Tick())
+        due = self._dispatch.deadline()
+        return due is not None and due <= now and self._handle(Tick())
 
     def _receive(self, timeout: float) -> Received | None:
         message = self._hub.receive(timeout)
