@@ -55,6 +55,8 @@ class Hub:
         server_public, server_secret = zmq.curve_keypair()
         peer_public, peer_secret = zmq.curve_keypair()
         self._context = zmq.Context()
+        # An authenticator's answer that nobody waits for any more must not keep the context.
+        self._context.linger = 0
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(credentials_provider=_Only(peer_public))
