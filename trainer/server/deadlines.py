@@ -36,19 +36,18 @@ class TaskTimes:
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
-        # A median: one answer that took minutes must not excuse the next that does.
-        self._usual: dict[str, float] = {}
 
     def add(self, kind: str, units: int, seconds: float) -> None:
         """An answer for this many units took this long."""
         self._recent[kind].append(seconds / units)
-        self._usual[kind] = median(self._recent[kind])
 
     def late_after(self, kind: str, units: int) -> float:
         """Seconds after which a range of this many units is late."""
-        usual = self._usual.get(kind)
-        if usual is None:
+        recent = self._recent.get(kind)
+        if recent is None:
             return self._deadlines.first_seconds
+        # A median: one answer that took minutes must not excuse the next that does.
+        usual = median(recent)
         return max(self._deadlines.floor_seconds, self._deadlines.factor * usual * units)
 
     def silent_after(self, kind: str, units: int) -> float:
