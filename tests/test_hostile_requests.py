@@ -262,7 +262,7 @@ def report(
         (run_pb2.LogLine(level=-1), "levels of LogLevel, got -1"),  # type: ignore[arg-type]
         (
             run_pb2.LogLine(time=Timestamp(seconds=2**62)),
-            f"times in the years 1 to 9999, got {2**62} s",
+            f"times in the years 1 to 9999, with 0 to 999,999,999 ns, got {2**62} s and 0 ns",
         ),
     ],
 )
@@ -301,16 +301,16 @@ def test_reports_that_could_not_be_stored_or_shown_are_refused(
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "problem"),
     [
-        run_pb2.LogLine(sequence=1, time=Timestamp(seconds=-(2**63))),
-        run_pb2.LogLine(sequence=1, time=Timestamp(nanos=2**31 - 1)),
-        run_pb2.LogLine(sequence=1, level=99),  # type: ignore[arg-type]
+        (run_pb2.LogLine(sequence=1, time=Timestamp(seconds=-(2**63))), f"{-(2**63)} s and 0 ns"),
+        (run_pb2.LogLine(sequence=1, time=Timestamp(nanos=2**31 - 1)), f"0 s and {2**31 - 1} ns"),
+        (run_pb2.LogLine(sequence=1, level=99), "levels of LogLevel, got 99"),  # type: ignore[arg-type]
     ],
     ids=["seconds", "nanos", "level"],
 )
 def test_a_log_line_that_could_not_be_stored_is_refused_and_costs_no_other(
-    service: RunningService, document: dict[str, Any], line: run_pb2.LogLine
+    service: RunningService, document: dict[str, Any], line: run_pb2.LogLine, problem: str
 ) -> None:
     run = service.client.submit(document)
     launch = service.launcher.next_launch()
@@ -319,6 +319,7 @@ def test_a_log_line_that_could_not_be_stored_is_refused_and_costs_no_other(
         code, message, reason = refusal(service.channel, REPORT, logged(launch, *bad))
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert message.startswith("log must have ")
+        assert message.endswith(problem)
     service.channel.unary_unary(REPORT)(logged(launch, good), timeout=20)
     told = [line.message for each in service.client.logs(run.id) for line in each.lines]
     assert told == ["launching", "good"]

@@ -107,7 +107,9 @@ def check_log(lines: Sequence[run_pb2.LogLine]) -> None:
             line.time.ToJsonString()
         except ValueError:
             raise InvalidRequestError(
-                "log", f"must have times in the years 1 to 9999, got {line.time.seconds} s"
+                "log",
+                "must have times in the years 1 to 9999, with 0 to 999,999,999 ns, got "
+                f"{line.time.seconds} s and {line.time.nanos} ns",
             ) from None
 
 
