@@ -17,11 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sumgrad.trainer.client import Client
+from sumgrad.trainer.service.embedded import EmbeddedService
+
 from benchmarks import environment, ours
 from benchmarks.figures import ratio, spread
 from benchmarks.workloads import WORKLOADS, Workload, write_dataset
-from trainer.client import Client
-from trainer.service.embedded import EmbeddedService
 
 SIDES = ("sumgrad", "ddp", "single")
 PARTS = ("layers", "memory")

@@ -28,10 +28,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from sumgrad.trainer.client import read_spec
+from sumgrad.trainer.v1 import run_pb2
+
 from benchmarks import environment
 from benchmarks.lab import Course, Document, Lab, lab, train
-from trainer.client import read_spec
-from trainer.v1 import run_pb2
 
 MNIST_MLP = Path(__file__).parents[1] / "examples" / "mnist-mlp.toml"
 

@@ -49,7 +49,7 @@ def calling(
 
     Args:
         callers: a multiple of CONNECTIONS.
-        method: like ``/trainer.v1.TrainerService/GetRun``.
+        method: like ``/sumgrad.trainer.v1.TrainerService/GetRun``.
         seconds: the block must be over within them.
         folder: where the calls are kept, for ``answers``.
 

@@ -14,9 +14,9 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from trainer.spec.parse import parse
-from trainer.spec.wire import to_message
-from trainer.v1 import runner_pb2, service_pb2
+from sumgrad.trainer.spec.messages import to_message
+from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.v1 import runner_pb2, service_pb2
 
 MANY_BYTES = 200_000
 """What a field is repeated to, so that most messages stay below the cap of gRPC."""
@@ -74,7 +74,7 @@ _SPEC: dict[str, Any] = {
     "faults": [{"target": "worker-0", "step": 1, "point": "compute", "action": "raise"}],
 }
 
-_TRAINER, _RUNNER = "/trainer.v1.TrainerService/", "/trainer.v1.RunnerService/"
+_TRAINER, _RUNNER = "/sumgrad.trainer.v1.TrainerService/", "/sumgrad.trainer.v1.RunnerService/"
 METHODS: dict[str, Message] = {
     _TRAINER + "SubmitRun": service_pb2.SubmitRunRequest(
         spec=to_message(parse(_SPEC)), labels={"team": "a"}, priority=1

@@ -28,12 +28,13 @@ from unittest import mock
 import grpc
 from grpc_status import rpc_status
 
+from sumgrad.trainer.service.embedded import EmbeddedService
+from sumgrad.trainer.service.malloc import give_back_memory
+from sumgrad.trainer.service.queue.scheduling import UserLimits
+from sumgrad.trainer.service.settings import Limits
+
 from benchmarks.hostile_messages import METHODS, STREAMED, UPLOADED, hostile, many_layers, nested
 from benchmarks.played_launcher import PlayedLauncher
-from trainer.service.embedded import EmbeddedService
-from trainer.service.memory import give_back_memory
-from trainer.service.queue import UserLimits
-from trainer.service.settings import Limits
 
 AT_ONCE = 8
 CALL_SECONDS = 20.0
@@ -186,7 +187,7 @@ def main() -> None:
     logging.getLogger().addHandler(errors)
     give_back_memory()  # as `sumgrad serve` does
     with (
-        mock.patch("trainer.service.service.Launcher", return_value=jobs),
+        mock.patch("sumgrad.trainer.service.service.Launcher", return_value=jobs),
         tempfile.TemporaryDirectory(prefix="sumgrad-hostile-") as folder,
         EmbeddedService(Path(folder), UserLimits(waiting=WAITING)) as service,
         grpc.insecure_channel(service.address) as channel,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.client import Client, ClientError
-from trainer.v1 import run_pb2
+from sumgrad.trainer.client import Client, ClientError
+from sumgrad.trainer.v1 import run_pb2
 
 SUMGRAD = Path(sys.executable).with_name("sumgrad")
 STOP_SECONDS = 60.0

@@ -20,10 +20,11 @@ if __name__ == "__main__":
 import numpy as np
 import torch
 
+from sumgrad.layers import Affine, Convolution, MaxPool
+from sumgrad.layers.base.arrays import Params
+
 from benchmarks.figures import ratio, spread
 from benchmarks.passes import Case, Numbers, OurPass, Pass, TorchPass
-from layers import Affine, Convolution, MaxPool
-from layers.arrays import Params
 
 BATCH = 64
 SECONDS = 0.1

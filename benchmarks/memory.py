@@ -22,11 +22,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from sumgrad.layers import Convolution, Network
+from sumgrad.layers.base.context import Context, Workspace
+from sumgrad.trainer.spec.parse import parse
+
 from benchmarks import ours
 from benchmarks.workloads import CLASSES, IMAGE_SHAPE, WORKLOADS
-from layers import Convolution, Network
-from layers.context import Context, Workspace
-from trainer.spec.parse import parse
 
 CONVOLUTION = Convolution(32, 5, padding=2)
 INPUT_SHAPE = (14, 14, 16)

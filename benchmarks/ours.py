@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from sumgrad.trainer.client import Client
+from sumgrad.trainer.v1 import run_pb2
+
 from benchmarks.workloads import Conv, Dense, Layer, MaxPool, Workload
-from trainer.client import Client
-from trainer.v1 import run_pb2
 
 WORKERS = 2
 SHARDS = 2

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from layers import Affine, Convolution, Layer, MaxPool
-from layers.arrays import Array, Params, Shape
-from layers.context import Context, Workspace
-from layers.hyperparameters import as_pair
+from sumgrad.layers import Affine, Convolution, Layer, MaxPool
+from sumgrad.layers.base.arrays import Array, Params, Shape
+from sumgrad.layers.base.context import Context, Workspace
+from sumgrad.layers.base.hyperparameters import as_pair
 
 Axes = tuple[int, int, int, int]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from trainer.service.launcher import JobState, Launch
+from sumgrad.trainer.service.cluster.launcher import JobState, Launch
 
 
 class PlayedLauncher:

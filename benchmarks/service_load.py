@@ -24,15 +24,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.v1 import service_pb2
+
 from benchmarks import h2load, processor
 from benchmarks.played_launcher import PlayedLauncher
-from trainer.service.settings import Limits
-from trainer.v1 import service_pb2
 
 CALLERS = 32
 FLOODS = (5 * Limits.calls, 20 * Limits.calls)
 SETTLING_SECONDS = 6.0
-METHOD = "/trainer.v1.TrainerService/GetRun"
+METHOD = "/sumgrad.trainer.v1.TrainerService/GetRun"
 
 LEAST_SERVED = 1500.0
 LONGEST_P99 = 0.050
@@ -179,10 +180,10 @@ def _service(state: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any
 
 async def _serve(state: Path) -> None:
     """The service's process: one run is launched, and where it is served is told."""
-    import trainer.service.service as module
-    from trainer.service.settings import Settings
-    from trainer.spec.parse import parse
-    from trainer.spec.wire import to_message
+    import sumgrad.trainer.service.service as module
+    from sumgrad.trainer.service.settings import Settings
+    from sumgrad.trainer.spec.messages import to_message
+    from sumgrad.trainer.spec.parse import parse
 
     module.Launcher = PlayedLauncher  # type: ignore[misc,assignment]
     async with module.Service(Settings(state, "127.0.0.1:0", "127.0.0.1:0")) as service:

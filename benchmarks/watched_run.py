@@ -19,10 +19,11 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
 
+from sumgrad.trainer.client import AsyncClient, Client, RunHandle
+from sumgrad.trainer.v1 import run_pb2
+
 from benchmarks import processor
 from benchmarks.lab import Lab, lab
-from trainer.client import AsyncClient, Client, RunHandle
-from trainer.v1 import run_pb2
 
 WATCHERS = 100
 WINDOW_SECONDS = 3.0

@@ -3,24 +3,24 @@
 Adding a layer is one new file and one row in the table.
 """
 
-from layers.affine import Affine
-from layers.affine_relu import AffineReLU
-from layers.convolution import Convolution
-from layers.convolution_relu import ConvolutionReLU
-from layers.dropout import Dropout
-from layers.elu import ELU
-from layers.flatten import Flatten
-from layers.hyperparameters import InvalidHyperparameterError, ShapeError
-from layers.layer import Layer
-from layers.layer_norm import LayerNorm
-from layers.losses import LOSSES, Loss, Metric, TargetError, Targets
-from layers.max_pool import MaxPool
-from layers.maxout import Maxout
-from layers.mean_pool import MeanPool
-from layers.network import LayerShapeError, Network
-from layers.relu import ReLU
-from layers.sigmoid import Sigmoid
-from layers.tanh import Tanh
+from sumgrad.layers.affine import Affine
+from sumgrad.layers.affine_relu import AffineReLU
+from sumgrad.layers.base.hyperparameters import InvalidHyperparameterError, ShapeError
+from sumgrad.layers.base.layer import Layer
+from sumgrad.layers.dropout import Dropout
+from sumgrad.layers.elu import ELU
+from sumgrad.layers.flatten import Flatten
+from sumgrad.layers.images.convolution import Convolution
+from sumgrad.layers.images.convolution_relu import ConvolutionReLU
+from sumgrad.layers.images.max_pool import MaxPool
+from sumgrad.layers.images.mean_pool import MeanPool
+from sumgrad.layers.layer_norm import LayerNorm
+from sumgrad.layers.losses import LOSSES, Loss, Metric, TargetError, Targets
+from sumgrad.layers.maxout import Maxout
+from sumgrad.layers.network.network import LayerShapeError, Network
+from sumgrad.layers.relu import ReLU
+from sumgrad.layers.sigmoid import Sigmoid
+from sumgrad.layers.tanh import Tanh
 
 LAYERS: dict[str, type[Layer]] = {
     "affine": Affine,

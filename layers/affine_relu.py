@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layers.affine import Affine
-from layers.arrays import Array, Params, Shape
-from layers.context import EVALUATION, Context
-from layers.layer import Backward, Operations
-from layers.relu import masked, rectified
+from sumgrad.layers.affine import Affine
+from sumgrad.layers.base.arrays import Array, Params, Shape
+from sumgrad.layers.base.context import EVALUATION, Context
+from sumgrad.layers.base.layer import Backward, Operations
+from sumgrad.layers.relu import masked, rectified
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layers.arrays import Array, Params, Shape
-from layers.context import EVALUATION, Context
-from layers.hyperparameters import require, within
-from layers.layer import Backward, Operations, Shapes
-from layers.streams import DROPOUT_STREAM, generator
+from sumgrad.layers.base.arrays import Array, Params, Shape
+from sumgrad.layers.base.context import EVALUATION, Context
+from sumgrad.layers.base.hyperparameters import require, within
+from sumgrad.layers.base.layer import Backward, Operations, Shapes
+from sumgrad.layers.base.random_streams import DROPOUT_STREAM, generator
 
 
 @dataclass(frozen=True)

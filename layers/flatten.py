@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layers.affine import as_rows
-from layers.arrays import Array, Params, Shape
-from layers.context import EVALUATION, Context
-from layers.layer import Backward, Operations, Shapes
+from sumgrad.layers.affine import as_rows
+from sumgrad.layers.base.arrays import Array, Params, Shape
+from sumgrad.layers.base.context import EVALUATION, Context
+from sumgrad.layers.base.layer import Backward, Operations, Shapes
 
 
 @dataclass(frozen=True)

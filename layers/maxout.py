@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from layers.affine import as_rows
-from layers.arrays import Array, Params, Shape
-from layers.context import EVALUATION, Context
-from layers.hyperparameters import above, at_least, one_of, require
-from layers.initialisers import INITIALISERS, Initialiser, fans, initialise
-from layers.layer import Backward, Operations, Shapes
+from sumgrad.layers.affine import as_rows
+from sumgrad.layers.base.arrays import Array, Params, Shape
+from sumgrad.layers.base.context import EVALUATION, Context
+from sumgrad.layers.base.hyperparameters import above, at_least, one_of, require
+from sumgrad.layers.base.initialisers import INITIALISERS, Initialiser, fans, initialise
+from sumgrad.layers.base.layer import Backward, Operations, Shapes
 
 
 @dataclass(frozen=True)

@@ -3,56 +3,22 @@ waiting with a bound, and Prometheus's own checker."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import queue
 import runpy
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
 import pytest
-from postgres_server import PostgresServer
 from threadpoolctl import threadpool_limits
 
-from trainer.client import Client
-from trainer.service import attempts
-from trainer.service.launcher import JobState, Launch
-from trainer.service.ray_api import RayError
-from trainer.service.run_manager import RunManager
-from trainer.service.service import Service
-from trainer.service.settings import Limits, Settings
-from trainer.service.store import Store
-from trainer.service.stored_run import StoredRun
-from trainer.service.transitions import Change
-from trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
+from sumgrad.trainer.service.cluster import attempts
+from sumgrad.trainer.service.settings import Limits, Settings
 
-ROOT = Path(__file__).parents[1]
-CORES = 2
-SECONDS = 30.0
-"""Bound of every wait; nothing that works takes this long."""
-
-T = TypeVar("T")
-
-
-def eventually(condition: Callable[[], T], seconds: float = SECONDS) -> T:
-    """The condition's value as soon as it is true; AssertionError if that takes too long."""
-    pause, deadline = threading.Event(), time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        pause.wait(0.02)
-    return value
-
-
-def append(store: Store, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun | None:
-    """Let events happen to a run, whatever it is like; the run, or None if there is none."""
-    change = store.change(run_id, lambda stored: Change(stored, events))
-    return None if change is None else change.stored
+from support.postgres_server import PostgresServer
+from support.repository import ROOT
+from support.services import CORES, FakeLauncher, Loop, RunningService, StartService
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,136 +71,6 @@ def promtool() -> Callable[[str], None]:
 # --- a service without Ray ---------------------------------------------------------------------
 
 
-class FakeLauncher:
-    """In the place of Ray: keeps what it is asked to launch; the test plays the runner.
-
-    Attributes:
-        errors: raised, one after the other, instead of launching.
-        jobs: what it knows of; more may be added that others have launched.
-        living: whether its Ray is.
-        job_state, last_line: what it says of every job that it knows.
-        silence: raised, while it is not None, when the cluster is asked for its CPUs.
-    """
-
-    def __init__(self) -> None:
-        self.launched: queue.Queue[Launch] = queue.Queue()
-        self.jobs: set[str] = set()
-        self.stopped: queue.Queue[str] = queue.Queue()
-        self.errors: list[Exception] = []
-        self.living = True
-        self.job_state = JobState.ALIVE
-        self.silence: RayError | None = None
-        self.last_line = ""
-
-    async def start(self) -> None:
-        pass
-
-    async def cpus(self) -> tuple[float, ...]:
-        if self.silence:
-            raise self.silence
-        return (CORES,)
-
-    async def launch(self, launch: Launch) -> None:
-        if self.errors:
-            raise self.errors.pop(0)
-        self.jobs.add(launch.job)
-        self.launched.put(launch)
-
-    def alive(self) -> bool:
-        return self.living
-
-    async def state(self, job: str) -> JobState:
-        return self.job_state if job in self.jobs else JobState.ENDED
-
-    async def log_tail(self, job: str) -> str:
-        return self.last_line
-
-    async def stop_job(self, job: str) -> None:
-        self.stopped.put(job)
-
-    async def close(self) -> None:
-        pass
-
-    def next_launch(self) -> Launch:
-        return self.launched.get(timeout=SECONDS)
-
-
-class PlayedRunner:
-    """The runner of one attempt, as the service sees it."""
-
-    def __init__(self, launch: Launch, channel: grpc.Channel) -> None:
-        self.launch = launch
-        self._who = {"id": launch.run_id, "attempt": launch.attempt, "token": launch.token}
-        self._stub = runner_pb2_grpc.RunnerServiceStub(channel)
-        self._number = 0
-
-    def take(self) -> runner_pb2.TakeRunResponse:
-        return self._stub.TakeRun(runner_pb2.TakeRunRequest(**self._who), timeout=SECONDS)
-
-    def report(self, **kind: Any) -> bool:
-        """Send one report, numbered; True if the runner is to stop."""
-        self._number += 1
-        return self.send(runner_pb2.RunReport(number=self._number, **kind))
-
-    def send(self, *reports: runner_pb2.RunReport) -> bool:
-        return bool(self.wishes(*reports).cancel)
-
-    def wishes(self, *reports: runner_pb2.RunReport) -> runner_pb2.ReportResponse:
-        """What the service answers to these reports."""
-        request = runner_pb2.ReportRequest(**self._who, reports=reports)
-        response: runner_pb2.ReportResponse = self._stub.Report(request, timeout=SECONDS)
-        return response
-
-
-class Loop:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="services under test")
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(SECONDS)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(SECONDS)
-        self._loop.close()
-
-
-class RunningService:
-    """A service with a fake launcher, a client of it and a channel to it."""
-
-    def __init__(self, loop: Loop, launcher: FakeLauncher, settings: Settings) -> None:
-        self.launcher = launcher
-        self.loop = loop
-        self._service = Service(settings)
-        loop.run(self._service.__aenter__())
-        self._open = ExitStack()
-        self._open.callback(lambda: loop.run(self._service.__aexit__(None, None, None)))
-        loop.run(self._service.ready())
-        self.address = self._service.address
-        self.metrics_url = self._service.metrics_url
-        self.client = self._open.enter_context(Client(self.address))
-        self.channel = self._open.enter_context(grpc.insecure_channel(self.address))
-
-    @property
-    def manager(self) -> RunManager:
-        """For what two calls at once over gRPC would only show sometimes."""
-        return self._service._manager
-
-    def next_runner(self) -> PlayedRunner:
-        """The runner of the next run that is launched."""
-        return PlayedRunner(self.launcher.next_launch(), self.channel)
-
-    def stop(self) -> None:
-        self._open.close()
-
-
-StartService = Callable[..., RunningService]
-
-
 @pytest.fixture(scope="session")
 def loop() -> Iterator[Loop]:
     loop = Loop()
@@ -264,9 +100,6 @@ def store_url(request: pytest.FixtureRequest) -> str | None:
     return server.new_store()
 
 
-on_both_databases = pytest.mark.parametrize("store_url", ["sqlite", "postgres"], indirect=True)
-
-
 @pytest.fixture
 def start_service(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store_url: str | None
@@ -286,7 +119,7 @@ def start_service(
     ) -> RunningService:
         launcher = FakeLauncher()
         launcher.jobs.update(jobs)
-        monkeypatch.setattr("trainer.service.service.Launcher", lambda *_: launcher)
+        monkeypatch.setattr("sumgrad.trainer.service.service.Launcher", lambda *_: launcher)
         settings = Settings(
             tmp_path / "state",
             address,

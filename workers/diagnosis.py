@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from layers import LAYERS, Loss, Network
-from layers.arrays import Array, Params
-from layers.context import Key
+from sumgrad.layers import LAYERS, Loss, Network
+from sumgrad.layers.base.arrays import Array, Params
+from sumgrad.layers.base.context import Key
 
 
 def diagnose(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from layers import Layer, Loss, Network, Targets
-from workers.datasets import Description, Source
-from workers.sampling import Sampling, default_shards
+from sumgrad.layers import Layer, Loss, Network, Targets
+from sumgrad.workers.datasets import Description, Source
+from sumgrad.workers.sampling import Sampling, default_shards
 
 
 @dataclass(frozen=True)

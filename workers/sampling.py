@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from layers.streams import ORDER_STREAM, generator
+from sumgrad.layers.base.random_streams import ORDER_STREAM, generator
 
 Rows = NDArray[np.int64]
 

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from layers.arrays import Array
-from layers.context import Key, Workspace
-from layers.losses import TargetError
-from workers.channel import Link, ServerAddress, Vectors
-from workers.datasets import Dataset, DatasetError, Split, data_digest
-from workers.diagnosis import diagnose
-from workers.faults import NO_FAULTS, Drill, FaultPlan
-from workers.job import Job
-from workers.log_buffer import LogBuffer
-from workers.sampling import Rows
-from workers.tree import Node, cover
-from workers.v1 import work_pb2
+from sumgrad.layers.base.arrays import Array
+from sumgrad.layers.base.context import Key, Workspace
+from sumgrad.layers.losses import TargetError
+from sumgrad.workers.channel import Link, ServerAddress, Vectors
+from sumgrad.workers.datasets import Dataset, DatasetError, Split, data_digest
+from sumgrad.workers.diagnosis import diagnose
+from sumgrad.workers.drills.drill import NO_FAULTS, Drill, FaultPlan
+from sumgrad.workers.job import Job
+from sumgrad.workers.logs.log_buffer import LogBuffer
+from sumgrad.workers.sampling import Rows
+from sumgrad.workers.summation_tree import Node, cover
+from sumgrad.workers.v1 import work_pb2
 
 EVALUATION_ROWS = 512
 """Rows of a chunk, the unit in which losses are evaluated; fixed, so that sums are too."""

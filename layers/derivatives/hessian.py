@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from layers.arrays import Array
-from layers.context import Key
-from layers.derivatives.jacobians import central_differences
-from layers.losses import Loss
-from layers.network import Network
+from sumgrad.layers.base.arrays import Array
+from sumgrad.layers.base.context import Key
+from sumgrad.layers.derivatives.jacobians import central_differences
+from sumgrad.layers.losses import Loss
+from sumgrad.layers.network.network import Network
 
 
 def hessian(

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layers.arrays import Array, Params
-from layers.context import EVALUATION, Context
-from layers.layer import Layer
+from sumgrad.layers.base.arrays import Array, Params
+from sumgrad.layers.base.context import EVALUATION, Context
+from sumgrad.layers.base.layer import Layer
 
 STEP = 1e-6
 """How far one element is moved, relative to its size where that is above 1."""

@@ -1,13 +1,13 @@
 """The losses. Adding one is a file and a row in the table."""
 
-from layers.losses.cross_entropy import CrossEntropy
-from layers.losses.logistic import Logistic
-from layers.losses.loss import Loss, TargetError, Targets
-from layers.losses.metrics import Metric
-from layers.losses.reconstruction import Reconstruction
-from layers.losses.signed_logistic import SignedLogistic
-from layers.losses.squared_error import SquaredError
-from layers.losses.svm import SVM
+from sumgrad.layers.losses.cross_entropy import CrossEntropy
+from sumgrad.layers.losses.logistic import Logistic
+from sumgrad.layers.losses.loss import Loss, TargetError, Targets
+from sumgrad.layers.losses.metrics import Metric
+from sumgrad.layers.losses.reconstruction import Reconstruction
+from sumgrad.layers.losses.signed_logistic import SignedLogistic
+from sumgrad.layers.losses.squared_error import SquaredError
+from sumgrad.layers.losses.svm import SVM
 
 LOSSES: dict[str, type[Loss]] = {
     "cross_entropy": CrossEntropy,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from layers.arrays import Array, Shape
-from layers.hyperparameters import ShapeError
-from layers.losses.loss import Targets
-from layers.losses.metrics import answers
+from sumgrad.layers.base.arrays import Array, Shape
+from sumgrad.layers.base.hyperparameters import ShapeError
+from sumgrad.layers.losses.loss import Targets
+from sumgrad.layers.losses.metrics import answers
 
 
 def check_class_scores(loss: str, scores: Shape, targets: Targets) -> None:

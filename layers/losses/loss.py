@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple, Protocol
 
-from layers.arrays import Array, Shape
-from layers.losses.metrics import Metric
+from sumgrad.layers.base.arrays import Array, Shape
+from sumgrad.layers.losses.metrics import Metric
 
 
 class Targets(NamedTuple):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from layers.arrays import Array
+from sumgrad.layers.base.arrays import Array
 
 Sums = Sequence[float]
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from layers.arrays import Array, Shape
-from layers.hyperparameters import ShapeError
-from layers.losses.loss import Loss, Targets
-from layers.losses.metrics import RMSE, Metric, squares
-from layers.losses.squared_error import SquaredError
+from sumgrad.layers.base.arrays import Array, Shape
+from sumgrad.layers.base.hyperparameters import ShapeError
+from sumgrad.layers.losses.loss import Loss, Targets
+from sumgrad.layers.losses.metrics import RMSE, Metric, squares
+from sumgrad.layers.losses.squared_error import SquaredError
 
 
 @dataclass(frozen=True)

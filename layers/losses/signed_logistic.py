@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from layers.arrays import Array, Shape
-from layers.losses.loss import Loss, Targets
-from layers.losses.metrics import ACCURACY, Metric, answers
-from layers.losses.two_classes import (
+from sumgrad.layers.base.arrays import Array, Shape
+from sumgrad.layers.losses.loss import Loss, Targets
+from sumgrad.layers.losses.metrics import ACCURACY, Metric, answers
+from sumgrad.layers.losses.two_classes import (
     are_class_numbers,
     check_scores,
     class_of_sign,

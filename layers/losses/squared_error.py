@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from layers.arrays import Array, Shape
-from layers.hyperparameters import ShapeError
-from layers.losses.loss import Loss, Targets
-from layers.losses.metrics import R2, Metric, squares
+from sumgrad.layers.base.arrays import Array, Shape
+from sumgrad.layers.base.hyperparameters import ShapeError
+from sumgrad.layers.losses.loss import Loss, Targets
+from sumgrad.layers.losses.metrics import R2, Metric, squares
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from layers.arrays import Array, Shape
-from layers.losses.class_scores import (
+from sumgrad.layers.base.arrays import Array, Shape
+from sumgrad.layers.losses.class_scores import (
     check_class_scores,
     largest_class_score,
     measure_class_scores,
 )
-from layers.losses.loss import Loss, Targets
-from layers.losses.metrics import ACCURACY, Metric
+from sumgrad.layers.losses.loss import Loss, Targets
+from sumgrad.layers.losses.metrics import ACCURACY, Metric
 
 
 @dataclass(frozen=True)

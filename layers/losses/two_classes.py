@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from layers.arrays import Array, Shape
-from layers.hyperparameters import ShapeError
-from layers.losses.loss import TargetError, Targets
+from sumgrad.layers.base.arrays import Array, Shape
+from sumgrad.layers.base.hyperparameters import ShapeError
+from sumgrad.layers.losses.loss import TargetError, Targets
 
 
 def check_scores(loss: str, scores: Shape, targets: Targets) -> None:

@@ -20,20 +20,22 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 with atheris.instrument_imports(include=["trainer", "workers", "layers"]):
     from google.protobuf.message import DecodeError
 
-    from benchmarks.hostile_messages import METHODS, hostile
-    from trainer.service.api import status_of
-    from trainer.service.requests import (
+    from sumgrad.trainer.service.api.request_limits import (
         InvalidRequestError,
         check_labels,
         check_request_id,
         check_spec_size,
     )
-    from trainer.spec.parse import check_against_data, parse
-    from trainer.spec.violations import InvalidSpecError
-    from trainer.spec.wire import to_document, to_message
-    from trainer.v1 import service_pb2
+    from sumgrad.trainer.service.api.trainer_service import status_of
+    from sumgrad.trainer.spec.fit import check_against_data
+    from sumgrad.trainer.spec.messages import to_document, to_message
+    from sumgrad.trainer.spec.parse import parse
+    from sumgrad.trainer.spec.violations import InvalidSpecError
+    from sumgrad.trainer.v1 import service_pb2
 
-VALID = METHODS["/trainer.v1.TrainerService/SubmitRun"]
+    from benchmarks.hostile_messages import METHODS, hostile
+
+VALID = METHODS["/sumgrad.trainer.v1.TrainerService/SubmitRun"]
 MOST_REFUSAL_BYTES = 6000
 
 

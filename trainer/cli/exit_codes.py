@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from trainer.v1 import run_pb2
+from sumgrad.trainer.v1 import run_pb2
 
 
 class ExitCode(IntEnum):

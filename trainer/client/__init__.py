@@ -1,16 +1,17 @@
 """The Python client: submit runs, watch them, get their results.
 
-from trainer.client import Client
+from sumgrad.trainer.client import Client
 
 with Client() as client:
     run = client.submit("examples/digits.toml")
     print(run.wait().result.accuracy)
 """
 
-from trainer.client.async_client import AsyncClient
-from trainer.client.async_run_handle import AsyncRunHandle
-from trainer.client.client import Client
-from trainer.client.errors import (
+from sumgrad.trainer.client._async.client import AsyncClient
+from sumgrad.trainer.client._async.run import AsyncRunHandle
+from sumgrad.trainer.client._sync.client import Client
+from sumgrad.trainer.client._sync.run import RunHandle
+from sumgrad.trainer.client.errors import (
     BusyError,
     ClientError,
     CursorExpiredError,
@@ -31,8 +32,7 @@ from trainer.client.errors import (
     WaitTimeoutError,
     WorkersError,
 )
-from trainer.client.requests import Point, read_spec
-from trainer.client.run_handle import RunHandle
+from sumgrad.trainer.client.requests import Point, read_spec
 
 __all__ = [
     "AsyncClient",

@@ -13,9 +13,10 @@ from typing import Any
 
 import grpc
 
-from trainer.client.errors import UnreachableError
-from trainer.service.settings import SettingsError, is_loopback
-from trainer.service.tokens import id_and_secret
+from sumgrad.trainer.addresses import is_loopback
+from sumgrad.trainer.client.errors import UnreachableError
+from sumgrad.trainer.errors import UsageError
+from sumgrad.trainer.service.access.tokens import id_and_secret
 
 CALL_SECONDS = 30.0
 """Bound of every call but a stream."""
@@ -61,12 +62,12 @@ class Connection:
         key: str | Path | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Connection:
-        """See Client; what is given as empty is not looked for either. Raises SettingsError."""
+        """See Client; what is given as empty is not looked for either. Raises UsageError."""
         ca = environment.get("SUMGRAD_CA") if ca is None else ca
         certificate = environment.get("SUMGRAD_CERT") if certificate is None else certificate
         key = environment.get("SUMGRAD_KEY") if key is None else key
         if bool(certificate) != bool(key):
-            raise SettingsError("a client's certificate and its key go together; give both")
+            raise UsageError("a client's certificate and its key go together; give both")
         credentials = None
         if ca or certificate or not is_loopback(address):
             credentials = grpc.ssl_channel_credentials(
@@ -139,7 +140,7 @@ def _read(what: str, path: str | Path | None) -> bytes | None:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise SettingsError(f"{what} {str(path)!r} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{what} {str(path)!r} cannot be read: {error.strerror}") from None
 
 
 def _token(given: str | None, environment: Mapping[str, str]) -> str:
@@ -151,10 +152,10 @@ def _token(given: str | None, environment: Mapping[str, str]) -> str:
         where = "SUMGRAD_TOKEN_FILE"
         token = (_read(where, environment[where]) or b"").decode("ascii", "replace").strip()
         if not token:
-            raise SettingsError(f"{where} {environment[where]!r} is empty")
+            raise UsageError(f"{where} {environment[where]!r} is empty")
     # gRPC would show what it cannot send.
     if token and id_and_secret(token) is None:
-        raise SettingsError(
+        raise UsageError(
             f"{where} is not a token, like sgt_<id>_<secret>; `sumgrad token create` makes one"
         )
     return token

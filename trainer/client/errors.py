@@ -8,7 +8,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from trainer.spec.violations import InvalidSpecError, Violation
+from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 
 
 class ClientError(RuntimeError):

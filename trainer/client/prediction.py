@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.v1 import service_pb2
+from sumgrad.trainer.v1 import service_pb2
 
 CALL_BYTES = 2**20
 CALL_ROWS = 4096

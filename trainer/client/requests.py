@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.spec.parse import parse
-from trainer.spec.toml import override, read_toml
-from trainer.spec.violations import InvalidSpecError
-from trainer.spec.wire import to_message
-from trainer.v1 import run_pb2, service_pb2
+from sumgrad.trainer.spec.messages import to_message
+from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.spec.toml import override, read_toml
+from sumgrad.trainer.spec.violations import InvalidSpecError
+from sumgrad.trainer.v1 import run_pb2, service_pb2
 
 LARGEST_PAGE = 1000
 

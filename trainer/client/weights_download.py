@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 
-from trainer.v1 import service_pb2
-from trainer.whole_file import whole_file, whole_file_on_loop
+from sumgrad.trainer.durable_file import whole_file, whole_file_on_loop
+from sumgrad.trainer.v1 import service_pb2
 
 
 class DamagedDownloadError(RuntimeError):

@@ -1,0 +1,1 @@
+"""How does one attempt at a run go? The driver of its Ray job."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import ray
 
-from trainer.runner.link import ServiceGoneError
-from trainer.runner.runner import Runner
-from trainer.runner.service_link import ServiceLink
+from sumgrad.trainer.runner.runner import Runner
+from sumgrad.trainer.runner.upstream.protocol import ServiceGoneError
+from sumgrad.trainer.runner.upstream.service import ServiceLink
 
 _LOG = logging.getLogger(__name__)
 

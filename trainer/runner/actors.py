@@ -8,12 +8,12 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainer.server.parameter_server import ParameterServer, TrainingPlan
-from workers.channel import ServerAddress, Vectors
-from workers.faults import FaultPlan
-from workers.job import Job
-from workers.log_buffer import LogBuffer
-from workers.worker import work
+from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
+from sumgrad.workers.channel import ServerAddress, Vectors
+from sumgrad.workers.drills.drill import FaultPlan
+from sumgrad.workers.job import Job
+from sumgrad.workers.logs.log_buffer import LogBuffer
+from sumgrad.workers.worker import work
 
 
 class _Server:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import ray
 
-from trainer.runner.local_link import LocalLink, alone_in
-from trainer.runner.runner import Runner, ray_reason
-from trainer.service.launcher import ONE_THREAD
-from trainer.service.ray_api import RayError
-from trainer.spec.parse import check_against_data
-from trainer.spec.run_spec import RunSpec
-from trainer.v1 import run_pb2, service_pb2
+from sumgrad.trainer.runner.runner import Runner, ray_reason
+from sumgrad.trainer.runner.upstream.local import LocalLink, alone_in
+from sumgrad.trainer.service.cluster.launcher import ONE_THREAD
+from sumgrad.trainer.service.cluster.ray_api import RayError
+from sumgrad.trainer.spec.fit import check_against_data
+from sumgrad.trainer.spec.run_spec import RunSpec
+from sumgrad.trainer.v1 import run_pb2, service_pb2
 
 Show = Callable[[Iterable[service_pb2.WatchRunResponse]], None]
 
@@ -31,7 +31,7 @@ def run_job(spec: RunSpec, output: Path, show: Show) -> run_pb2.Run:
         show: shows what happens, in a thread of its own.
 
     Raises:
-        InvalidSpecError, SettingsError
+        InvalidSpecError, UsageError
         RayError: there is no cluster.
     """
     check_against_data(spec)

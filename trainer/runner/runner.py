@@ -18,29 +18,29 @@ from typing import Any
 import ray
 import zmq
 
-from trainer.receipt import code_version, spec_digest
-from trainer.runner.actors import start_server, start_worker
-from trainer.runner.crew import Actor, Crew, SlotFailedError, Work
-from trainer.runner.drill_journal import DrillJournal
-from trainer.runner.link import Link, WeightsNotTakenError
-from trainer.runner.narration import tell
-from trainer.runner.workplace import Workplace, workplace
-from trainer.server.parameter_server import TrainingPlan
-from trainer.server.rounds import RUNNER
-from trainer.server.snapshot_keeper import SnapshotPlan
-from trainer.snapshots.location import snapshots_of
-from trainer.snapshots.snapshot import SnapshotError
-from trainer.snapshots.store import SnapshotStore
-from trainer.spec.parse import parse
-from trainer.spec.roots import SpecRoots
-from trainer.spec.run_spec import RunSpec
-from trainer.spec.wire import to_document
-from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import ServerAddress, connect
-from workers.faults import NO_FAULTS, FaultPlan
-from workers.printed import COLOUR
-from workers.roots import ANYWHERE
-from workers.worker import RefusedError
+from sumgrad.trainer.record.receipt import code_version, spec_digest
+from sumgrad.trainer.runner.actors import start_server, start_worker
+from sumgrad.trainer.runner.drill_journal import DrillJournal
+from sumgrad.trainer.runner.log_messages import tell
+from sumgrad.trainer.runner.run_folder import Workplace, workplace
+from sumgrad.trainer.runner.upstream.protocol import Link, WeightsNotTakenError
+from sumgrad.trainer.runner.worker_group import Actor, Crew, SlotFailedError, Work
+from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
+from sumgrad.trainer.snapshots.location import snapshots_of
+from sumgrad.trainer.snapshots.snapshot import SnapshotError
+from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
+from sumgrad.trainer.spec.allowed_locations import SpecRoots
+from sumgrad.trainer.spec.messages import to_document
+from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.spec.run_spec import RunSpec
+from sumgrad.trainer.v1 import run_pb2, runner_pb2
+from sumgrad.workers.channel import ServerAddress, connect
+from sumgrad.workers.drills.drill import NO_FAULTS, FaultPlan
+from sumgrad.workers.host.allowed_paths import ANYWHERE
+from sumgrad.workers.logs.captured_output import COLOUR
+from sumgrad.workers.worker import RefusedError
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""

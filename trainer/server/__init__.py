@@ -1,0 +1,1 @@
+"""What does the parameter server do with what workers answer?"""

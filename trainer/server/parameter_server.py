@@ -18,35 +18,36 @@ from typing import Any, Literal
 import numpy as np
 from google.protobuf import json_format
 
-from trainer.early_stopping import EarlyStopping, best_epoch
-from trainer.receipt import code_version, differences
-from trainer.schedules import Constant, Moment, Schedule, warmup
-from trainer.server.hub import Hub
-from trainer.server.patient_reading import read_patiently
-from trainer.server.reduction import Reduction
-from trainer.server.round_answers import Tally, first_problem
-from trainer.server.rounds import (
+from sumgrad.trainer.arithmetic.early_stopping import EarlyStopping, best_epoch
+from sumgrad.trainer.arithmetic.reduction import Reduction
+from sumgrad.trainer.arithmetic.schedules import Constant, Moment, Schedule, warmup
+from sumgrad.trainer.arithmetic.update_rules import Descent
+from sumgrad.trainer.record.receipt import code_version, differences
+from sumgrad.trainer.server.channel.server_endpoint import Hub
+from sumgrad.trainer.server.rounds.answers import Tally, first_problem
+from sumgrad.trainer.server.rounds.rounds import (
     FingerprintPolicy,
     NobodyWorksError,
     Rounds,
     RunCancelledError,
     RunFailedError,
 )
-from trainer.server.snapshot_keeper import SnapshotKeeper, SnapshotPlan
-from trainer.server.step_times import StepTimes
-from trainer.server.training_state import Best, TrainingState
-from trainer.server.weights import digest, layout, write_weights
-from trainer.snapshots.snapshot import SnapshotError, UnreachableError
-from trainer.starting_weights import starting_weights
-from trainer.update_rules import Descent
-from trainer.v1 import run_pb2, runner_pb2
-from workers.channel import ServerAddress
-from workers.faults import NO_FAULTS, FaultPlan
-from workers.job import Job
-from workers.log_buffer import LogBuffer
-from workers.roots import ANYWHERE, Roots
-from workers.v1 import work_pb2
-from workers.worker import chunks
+from sumgrad.trainer.server.rounds.step_times import StepTimes
+from sumgrad.trainer.server.saving.retrying_read import read_patiently
+from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotKeeper, SnapshotPlan
+from sumgrad.trainer.server.training_state import Best, TrainingState
+from sumgrad.trainer.snapshots.snapshot import SnapshotError, UnreachableError
+from sumgrad.trainer.v1 import run_pb2, runner_pb2
+from sumgrad.trainer.weights.layout import digest, layout
+from sumgrad.trainer.weights.starting_weights import starting_weights
+from sumgrad.trainer.weights.weight_file import write_weights
+from sumgrad.workers.channel import ServerAddress
+from sumgrad.workers.drills.drill import NO_FAULTS, FaultPlan
+from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.job import Job
+from sumgrad.workers.logs.log_buffer import LogBuffer
+from sumgrad.workers.v1 import work_pb2
+from sumgrad.workers.worker import chunks
 
 PROGRESS_SECONDS = 0.25
 """Progress is reported at most this often."""

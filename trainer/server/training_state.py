@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from layers.arrays import Array
-from trainer.server.round_answers import Tally
-from trainer.snapshots.snapshot import Snapshot, SnapshotError
-from trainer.update_rules import State
+from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.arithmetic.update_rules import State
+from sumgrad.trainer.server.rounds.answers import Tally
+from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 
 _RULE = "rule."
 """What the names of the update rule's vectors begin with in a snapshot."""

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from trainer.service.queue import NO_LIMITS, UserLimits
-from trainer.service.service import Service
-from trainer.service.settings import Settings
+from sumgrad.trainer.service.queue.scheduling import NO_LIMITS, UserLimits
+from sumgrad.trainer.service.service import Service
+from sumgrad.trainer.service.settings import Settings
 
 
 class EmbeddedService:

@@ -10,38 +10,33 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
-from trainer.metrics import Metrics
-from trainer.service.admission import Admission
-from trainer.service.api import RunnerService, TrainerService, refuse
-from trainer.service.audit import Audit
-from trainer.service.authentication import Authenticator
-from trainer.service.backlog import Backlog
-from trainer.service.confinement import Confinement
-from trainer.service.decoding import RequestDecoder
-from trainer.service.file_locks import FileLocks
-from trainer.service.gate import Gate
-from trainer.service.instance import Instance
-from trainer.service.launcher import Launcher
-from trainer.service.local_ray import LocalRay
-from trainer.service.locks import Locks
-from trainer.service.outstanding import counting_server
-from trainer.service.postgres_locks import PostgresLocks
-from trainer.service.ray_cluster import RayCluster
-from trainer.service.request_counter import RequestCounter
-from trainer.service.run_manager import RunManager
-from trainer.service.settings import (
-    Limits,
-    Settings,
-    SettingsError,
-    TlsFiles,
-    host_and_port,
-    is_loopback,
-    usable_cores,
-)
-from trainer.service.slow_readers import SlowReaders
-from trainer.service.store import Store
-from trainer.service.tls import Tls
-from trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
+from sumgrad.trainer.addresses import host_and_port, is_loopback
+from sumgrad.trainer.errors import UsageError
+from sumgrad.trainer.host import usable_cores
+from sumgrad.trainer.service.access.audit import Audit
+from sumgrad.trainer.service.access.authentication import Authenticator
+from sumgrad.trainer.service.access.confinement import Confinement
+from sumgrad.trainer.service.access.tls import Tls
+from sumgrad.trainer.service.api.trainer_service import RunnerService, TrainerService, refuse
+from sumgrad.trainer.service.calls.admission import Admission
+from sumgrad.trainer.service.calls.backlog import Backlog
+from sumgrad.trainer.service.calls.decoding import RequestDecoder
+from sumgrad.trainer.service.calls.gate import Gate
+from sumgrad.trainer.service.calls.outstanding import counting_server
+from sumgrad.trainer.service.calls.request_counter import RequestCounter
+from sumgrad.trainer.service.calls.slow_readers import SlowReaders
+from sumgrad.trainer.service.cluster.launcher import Launcher
+from sumgrad.trainer.service.cluster.local_ray import LocalRay
+from sumgrad.trainer.service.cluster.ray_cluster import RayCluster
+from sumgrad.trainer.service.prometheus import Metrics
+from sumgrad.trainer.service.runs.run_manager import RunManager
+from sumgrad.trainer.service.settings import Limits, Settings, TlsFiles
+from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.takeover.file_locks import FileLocks
+from sumgrad.trainer.service.takeover.instance import Instance
+from sumgrad.trainer.service.takeover.locks import Locks
+from sumgrad.trainer.service.takeover.postgres_locks import PostgresLocks
+from sumgrad.trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
 
 STOP_SECONDS = 2.0
 """Open calls have this long to end when the service stops."""
@@ -56,7 +51,7 @@ class Service:
         store: the run store, without a password.
 
     Raises:
-        SettingsError: a setting cannot be used.
+        UsageError: a setting cannot be used.
         StoreError: the run store cannot be opened.
     """
 
@@ -180,7 +175,7 @@ class Service:
                     metrics_host, metrics_port, self._metrics_tls()
                 )
             except OSError as error:
-                raise SettingsError(
+                raise UsageError(
                     f"metrics cannot be served at {self._settings.metrics_address}: "
                     f"{error.strerror}; choose another with --metrics-address"
                 ) from None
@@ -198,7 +193,7 @@ class Service:
                 asks = server is self._server
                 port = server.add_secure_port(address, self._tls.credentials(asks))
         except RuntimeError:
-            raise SettingsError(
+            raise UsageError(
                 f"{address} is in use; stop what listens there or choose another with {option}"
             ) from None
         return f"{host}:{port}"

@@ -2,74 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from trainer.service.queue import NO_LIMITS, UserLimits
-
-DEFAULT_ADDRESS = "127.0.0.1:7433"
-DEFAULT_METRICS_ADDRESS = "127.0.0.1:7434"
+from sumgrad.trainer.addresses import (
+    DEFAULT_ADDRESS,
+    DEFAULT_METRICS_ADDRESS,
+    host_and_port,
+    is_loopback,
+)
+from sumgrad.trainer.errors import UsageError
+from sumgrad.trainer.service.queue.scheduling import NO_LIMITS, UserLimits
 
 Code = Literal["job", "image"]
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; the message says which and what to do."""
-
-
-def state_directory() -> Path:
-    """``$SUMGRAD_STATE``, or ``sumgrad`` under the XDG state folder."""
-    named = os.environ.get("SUMGRAD_STATE")
-    if named:
-        return Path(named).absolute()
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "sumgrad"
-
-
-def usable_cores() -> int:
-    """Cores of this machine that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def host_and_port(address: str) -> tuple[str, int]:
-    """``127.0.0.1:7433`` or ``[::1]:7433`` in two parts.
-
-    Raises:
-        SettingsError: it has another form.
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise SettingsError(f"{address!r} is not host:port, like {DEFAULT_ADDRESS}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an address.
-
-    Raises:
-        SettingsError: it is not host:port.
-    """
-    host, _ = host_and_port(address)
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_unspecified(address: str) -> bool:
-    """Whether an address is every one of a machine's, like 0.0.0.0, and so leads nowhere.
-
-    Raises:
-        SettingsError: it is not host:port.
-    """
-    host, _ = host_and_port(address)
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -113,7 +59,7 @@ class Limits:
         for field_ in fields(self):
             value = getattr(self, field_.name)
             if value < 1:
-                raise SettingsError(f"the limit {field_.name} must be ≥ 1, got {value}")
+                raise UsageError(f"the limit {field_.name} must be ≥ 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -176,11 +122,11 @@ class Settings:
     def check(self) -> None:
         """
         Raises:
-            SettingsError: settings that cannot be, or that leave a door open.
+            UsageError: settings that cannot be, or that leave a door open.
         """
         for address in (self.address, self.metrics_address, self.runner_address):
             if address is not None and not is_loopback(address) and self.tls is None:
-                raise SettingsError(
+                raise UsageError(
                     f"{address!r} can be reached from other machines, which needs TLS: give "
                     f"--tls-cert and --tls-key, or listen on loopback, like {DEFAULT_ADDRESS}, and "
                     "use an SSH tunnel"
@@ -188,7 +134,7 @@ class Settings:
         if self.advertise is not None:
             host_and_port(self.advertise)
         if self.tls is not None and self.tls.client_ca is not None and self.runner_address is None:
-            raise SettingsError(
+            raise UsageError(
                 "--tls-client-ca needs --runner-address too: runners have no certificate and call "
                 "at an address of their own"
             )

@@ -7,7 +7,7 @@ import math
 import struct
 from typing import Any
 
-from trainer.snapshots.snapshot import SnapshotError
+from sumgrad.trainer.snapshots.snapshot import SnapshotError
 
 _BITS = "$float64"
 """JSON has no NaN and no infinities; they are an object with the sixteen hexadecimal digits."""

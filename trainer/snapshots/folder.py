@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from trainer.snapshots.local_folder import LocalFolder
-from trainer.snapshots.object_folder import ObjectFolder
-from trainer.snapshots.snapshot import SnapshotError
-from workers.roots import ANYWHERE, Roots
+from sumgrad.trainer.snapshots.local_folder import LocalFolder
+from sumgrad.trainer.snapshots.object_folder import ObjectFolder
+from sumgrad.trainer.snapshots.snapshot import SnapshotError
+from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
 
 
 class Folder(Protocol):

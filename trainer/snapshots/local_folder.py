@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from workers.roots import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
 
 PARTIAL = ".partial"
 """What the name of a file ends in while it is being written."""

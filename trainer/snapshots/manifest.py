@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trainer.snapshots import document
-from trainer.snapshots.snapshot import SnapshotError
+from sumgrad.trainer.snapshots import document
+from sumgrad.trainer.snapshots.snapshot import SnapshotError
 
 FORMAT = 1
 """Raised when an older reader would misread a manifest; the seal stays the same in all of them."""

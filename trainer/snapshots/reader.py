@@ -7,11 +7,11 @@ import hashlib
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from layers.arrays import Array
-from trainer.snapshots import manifest as manifests
-from trainer.snapshots.folder import Folder
-from trainer.snapshots.manifest import Manifest
-from trainer.snapshots.snapshot import (
+from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.snapshots import manifest as manifests
+from sumgrad.trainer.snapshots.folder import Folder
+from sumgrad.trainer.snapshots.manifest import Manifest
+from sumgrad.trainer.snapshots.snapshot import (
     DamagedSnapshotError,
     Snapshot,
     SnapshotError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from layers.arrays import Array
+from sumgrad.layers.base.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from layers.arrays import Array
-from trainer.snapshots.snapshot import SnapshotError
+from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.snapshots.snapshot import SnapshotError
 
 
 def tensor_file(arrays: Mapping[str, Array]) -> list[memoryview]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from layers.arrays import Array
-from trainer.snapshots.snapshot import Snapshot
-from trainer.snapshots.store import SnapshotStore
+from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.snapshots.snapshot import Snapshot
+from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
 
 
 @dataclass(frozen=True)

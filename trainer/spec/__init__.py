@@ -1,0 +1,1 @@
+"""What does a specification say, and which mistakes are in it?"""

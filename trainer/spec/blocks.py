@@ -21,8 +21,8 @@ from pydantic import (
     create_model,
 )
 
-from layers.hyperparameters import Pair
-from workers.datasets.dataset import NOT_IN_DOCUMENT
+from sumgrad.layers.base.hyperparameters import Pair
+from sumgrad.workers.datasets.dataset import NOT_IN_DOCUMENT
 
 _CONFIG = ConfigDict(extra="forbid", strict=True)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from layers import LAYERS, InvalidHyperparameterError, LayerShapeError, ShapeError
-from trainer.schedules import SCHEDULES
-from trainer.snapshots.snapshot import SnapshotError
-from trainer.spec.run_spec import RunSpec
-from trainer.spec.violations import InvalidSpecError, Violation, from_pydantic
-from trainer.starting_weights import starting_weights
-from trainer.update_rules import UPDATE_RULES
-from workers.datasets import DATASETS, DatasetError, Description
-
-MAX_PARAMETERS = 2**31 - 1
-"""A network with more does not fit the messages; 8 GiB of float32."""
+from sumgrad.layers import LAYERS, InvalidHyperparameterError
+from sumgrad.trainer.arithmetic.schedules import SCHEDULES
+from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES
+from sumgrad.trainer.spec.run_spec import RunSpec
+from sumgrad.trainer.spec.violations import InvalidSpecError, Violation, from_pydantic
+from sumgrad.workers.datasets import DATASETS
 
 
 def parse(document: Any) -> RunSpec:
@@ -33,134 +27,3 @@ def parse(document: Any) -> RunSpec:
         raise InvalidSpecError(from_pydantic(error, names)) from None
     except InvalidHyperparameterError as error:
         raise InvalidSpecError(Violation(*problem) for problem in error.problems) from None
-
-
-def check_against_data(spec: RunSpec, workers_limit: int | None = None) -> Description:
-    """Check what depends on the data, a checkpoint and the cluster.
-
-    Reads headers and labels only of the data, and all of the checkpoint.
-
-    Args:
-        workers_limit: how many workers can run at once, None where it is not known.
-
-    Raises:
-        InvalidSpecError: with every mistake that was found.
-    """
-    data = describe_data(spec)
-    found = mistakes(spec, data, workers_limit)
-    if found:
-        raise InvalidSpecError(found)
-    return data
-
-
-def describe_data(spec: RunSpec) -> Description:
-    """What headers and labels tell of the data. Raises InvalidSpecError."""
-    path = getattr(spec.source, "path", None)
-    if path is not None and not Path(path).is_absolute():
-        raise InvalidSpecError(
-            [Violation("data.path", f"must be absolute here, got {path[:80]!r}")]
-        )
-    try:
-        return spec.source.describe()
-    except DatasetError as error:
-        raise InvalidSpecError(
-            [Violation("data" if path is None else "data.path", str(error))]
-        ) from None
-
-
-def mistakes(spec: RunSpec, data: Description, workers_limit: int | None = None) -> list[Violation]:
-    """What is wrong with a specification beside its data, as ``check_against_data`` has it."""
-    shapes = shape_mistakes(spec, data)
-    return [
-        *(shapes or _checkpoint_mistakes(spec, data)),
-        *_sizes(spec, data, workers_limit),
-    ]
-
-
-def shape_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
-    """What is wrong with the network and its loss beside the data."""
-    job = spec.job()
-    network = job.network(data)
-    try:
-        found = size_mistakes(network.size)
-        if not found:
-            job.loss.check(network.output_shape, job.targets(data))
-    except LayerShapeError as error:
-        return [Violation(f"model.layers[{error.index}]", str(error))]
-    except ShapeError as error:
-        return [Violation("model.loss", str(error))]
-    return found
-
-
-def size_mistakes(parameters: int) -> list[Violation]:
-    """What is wrong with a network's number of parameters."""
-    if parameters > MAX_PARAMETERS:
-        return [Violation("model.layers", f"{parameters:,} parameters; at most {MAX_PARAMETERS:,}")]
-    if parameters == 0:
-        return [Violation("model.layers", "no layer has parameters, so there is nothing to train")]
-    return []
-
-
-def _checkpoint_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
-    """What is wrong with the weights to start from, for a network that is right."""
-    location = spec.model.start_from
-    if location is not None:
-        try:
-            starting_weights(location, spec.job().network(data), spec.roots.checkpoints)
-        except SnapshotError as error:
-            return [Violation("model.start_from", str(error))]
-    return []
-
-
-def _sizes(spec: RunSpec, data: Description, workers_limit: int | None) -> list[Violation]:
-    found = []
-    batch_size = spec.train.batch_size
-    if batch_size != "full" and batch_size > data.train_rows:
-        found.append(
-            Violation(
-                "train.batch_size",
-                f"must be at most the {data.train_rows} training rows, got {batch_size}; "
-                'use "full" for all of them',
-            )
-        )
-    sampling = spec.job().sampling(data)
-    if sampling.shards > sampling.batch_size:
-        found.append(
-            Violation(
-                "train.shards",
-                f"must be at most the batch's {sampling.batch_size} rows, got {sampling.shards}",
-            )
-        )
-    steps = spec.train.steps or (spec.train.epochs or 0) * sampling.steps_per_epoch
-    if spec.train.stop_after is not None and spec.train.stop_after > steps:
-        found.append(
-            Violation(
-                "train.stop_after",
-                f"must be at most the {steps} steps of the run, got {spec.train.stop_after}",
-            )
-        )
-    count = spec.workers.count
-    if count > sampling.shards:
-        found.append(
-            Violation(
-                "workers.count",
-                f"must be at most the {sampling.shards} shards of a batch, got {count}; "
-                "raise train.shards or ask for fewer workers",
-            )
-        )
-    workers = [f"worker-{i}" for i in range(count)]
-    for index, fault in enumerate(spec.faults):
-        if fault.target not in ("server", "runner", *workers):
-            known = f"its workers are {workers[0]} to {workers[-1]}"
-            found.append(
-                Violation(f"faults[{index}].target", f"the run has no {fault.target}; {known}")
-            )
-    if workers_limit is not None and count > workers_limit:
-        found.append(
-            Violation(
-                "workers.count",
-                f"must be at most {workers_limit} here, got {count}; "
-                "ask for fewer workers or use a larger cluster",
-            )
-        )
-    return found

@@ -1,7 +1,7 @@
 """What a run is asked to do: the specification, and every check that needs no data.
 
-The same fields stand in a TOML file, in ``trainer.v1.RunSpec`` and here; docs/specification.md
-explains them.
+The same fields stand in a TOML file, in ``sumgrad.trainer.v1.RunSpec`` and here;
+docs/specification.md explains them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from layers import LAYERS, LOSSES, Layer, Loss
-from layers.hyperparameters import LARGEST_COUNT
-from trainer.early_stopping import EarlyStopping
-from trainer.schedules import SCHEDULES, Constant
-from trainer.spec.blocks import table, tagged
-from trainer.spec.roots import SpecRoots
-from trainer.update_rules import UPDATE_RULES, Descent
-from workers.datasets import DATASETS, Source
-from workers.faults import Fault
-from workers.job import Job
+from sumgrad.layers import LAYERS, LOSSES, Layer, Loss
+from sumgrad.layers.base.hyperparameters import LARGEST_COUNT
+from sumgrad.trainer.arithmetic.early_stopping import EarlyStopping
+from sumgrad.trainer.arithmetic.schedules import SCHEDULES, Constant
+from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES, Descent
+from sumgrad.trainer.spec.allowed_locations import SpecRoots
+from sumgrad.trainer.spec.blocks import table, tagged
+from sumgrad.workers.datasets import DATASETS, Source
+from sumgrad.workers.drills.drill import Fault
+from sumgrad.workers.job import Job
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Limit = Annotated[float, Field(gt=0)]

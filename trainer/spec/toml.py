@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from trainer.spec.violations import InvalidSpecError, Violation
+from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 
 MAX_BYTES = 1 << 20
 

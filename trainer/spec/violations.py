@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from layers import InvalidHyperparameterError
+from sumgrad.layers import InvalidHyperparameterError
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from layers import LayerShapeError, Network
-from layers.arrays import Shape
-from trainer.spec.parse import describe_data, mistakes, size_mistakes
-from trainer.spec.run_spec import RunSpec
-from trainer.spec.violations import InvalidSpecError, Violation
-from workers.datasets import Description
-from workers.sampling import default_shards
+from sumgrad.layers import LayerShapeError, Network
+from sumgrad.layers.base.arrays import Shape
+from sumgrad.trainer.spec.fit import describe_data, mistakes, size_mistakes
+from sumgrad.trainer.spec.run_spec import RunSpec
+from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
+from sumgrad.workers.datasets import Description
+from sumgrad.workers.sampling import default_shards
 
 FLOAT_BYTES = 4
 

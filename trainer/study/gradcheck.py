@@ -8,14 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from layers import Layer, Loss, Network, TargetError, Targets
-from layers.arrays import Array, Params, Shape
-from layers.context import Context, Key
-from layers.gradient_check import TOLERANCE, compare
-from layers.layer import Backward
-from trainer.spec.parse import describe_data, shape_mistakes
-from trainer.spec.run_spec import RunSpec
-from trainer.spec.violations import InvalidSpecError, Violation
+from sumgrad.layers import Layer, Loss, Network, TargetError, Targets
+from sumgrad.layers.base.arrays import Array, Params, Shape
+from sumgrad.layers.base.context import Context, Key
+from sumgrad.layers.base.layer import Backward
+from sumgrad.layers.derivatives.gradient_check import TOLERANCE, compare
+from sumgrad.trainer.spec.fit import describe_data, shape_mistakes
+from sumgrad.trainer.spec.run_spec import RunSpec
+from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 
 DRAWS = 5
 """Fresh parameters, inputs, feedback and direction, each for every derivative."""

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from trainer.v1 import runner_pb2 as trainer_dot_v1_dot_runner__pb2
+from sumgrad.trainer.v1 import runner_pb2 as sumgrad_dot_trainer_dot_v1_dot_runner__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in trainer/v1/runner_pb2_grpc.py depends on'
+        + ' but the generated code in sumgrad/trainer/v1/runner_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,19 +36,19 @@ class RunnerServiceStub:
             channel: A grpc.Channel.
         """
         self.TakeRun = channel.unary_unary(
-                '/trainer.v1.RunnerService/TakeRun',
-                request_serializer=trainer_dot_v1_dot_runner__pb2.TakeRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_runner__pb2.TakeRunResponse.FromString,
+                '/sumgrad.trainer.v1.RunnerService/TakeRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.TakeRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.TakeRunResponse.FromString,
                 _registered_method=True)
         self.Report = channel.unary_unary(
-                '/trainer.v1.RunnerService/Report',
-                request_serializer=trainer_dot_v1_dot_runner__pb2.ReportRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_runner__pb2.ReportResponse.FromString,
+                '/sumgrad.trainer.v1.RunnerService/Report',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.ReportRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.ReportResponse.FromString,
                 _registered_method=True)
         self.PutWeights = channel.stream_unary(
-                '/trainer.v1.RunnerService/PutWeights',
-                request_serializer=trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.FromString,
+                '/sumgrad.trainer.v1.RunnerService/PutWeights',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.FromString,
                 _registered_method=True)
 
 
@@ -84,24 +84,24 @@ def add_RunnerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'TakeRun': grpc.unary_unary_rpc_method_handler(
                     servicer.TakeRun,
-                    request_deserializer=trainer_dot_v1_dot_runner__pb2.TakeRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_runner__pb2.TakeRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.TakeRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.TakeRunResponse.SerializeToString,
             ),
             'Report': grpc.unary_unary_rpc_method_handler(
                     servicer.Report,
-                    request_deserializer=trainer_dot_v1_dot_runner__pb2.ReportRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_runner__pb2.ReportResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.ReportRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.ReportResponse.SerializeToString,
             ),
             'PutWeights': grpc.stream_unary_rpc_method_handler(
                     servicer.PutWeights,
-                    request_deserializer=trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'trainer.v1.RunnerService', rpc_method_handlers)
+            'sumgrad.trainer.v1.RunnerService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('trainer.v1.RunnerService', rpc_method_handlers)
+    server.add_registered_method_handlers('sumgrad.trainer.v1.RunnerService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -123,9 +123,9 @@ class RunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.RunnerService/TakeRun',
-            trainer_dot_v1_dot_runner__pb2.TakeRunRequest.SerializeToString,
-            trainer_dot_v1_dot_runner__pb2.TakeRunResponse.FromString,
+            '/sumgrad.trainer.v1.RunnerService/TakeRun',
+            sumgrad_dot_trainer_dot_v1_dot_runner__pb2.TakeRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_runner__pb2.TakeRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -150,9 +150,9 @@ class RunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.RunnerService/Report',
-            trainer_dot_v1_dot_runner__pb2.ReportRequest.SerializeToString,
-            trainer_dot_v1_dot_runner__pb2.ReportResponse.FromString,
+            '/sumgrad.trainer.v1.RunnerService/Report',
+            sumgrad_dot_trainer_dot_v1_dot_runner__pb2.ReportRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_runner__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -177,9 +177,9 @@ class RunnerService:
         return grpc.experimental.stream_unary(
             request_iterator,
             target,
-            '/trainer.v1.RunnerService/PutWeights',
-            trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.SerializeToString,
-            trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.FromString,
+            '/sumgrad.trainer.v1.RunnerService/PutWeights',
+            sumgrad_dot_trainer_dot_v1_dot_runner__pb2.PutWeightsRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_runner__pb2.PutWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

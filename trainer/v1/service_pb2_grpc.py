@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from trainer.v1 import service_pb2 as trainer_dot_v1_dot_service__pb2
+from sumgrad.trainer.v1 import service_pb2 as sumgrad_dot_trainer_dot_v1_dot_service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in trainer/v1/service_pb2_grpc.py depends on'
+        + ' but the generated code in sumgrad/trainer/v1/service_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -37,79 +37,79 @@ class TrainerServiceStub:
             channel: A grpc.Channel.
         """
         self.SubmitRun = channel.unary_unary(
-                '/trainer.v1.TrainerService/SubmitRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.SubmitRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.SubmitRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/SubmitRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.SubmitRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.SubmitRunResponse.FromString,
                 _registered_method=True)
         self.GetRun = channel.unary_unary(
-                '/trainer.v1.TrainerService/GetRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.GetRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.GetRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/GetRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.GetRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.GetRunResponse.FromString,
                 _registered_method=True)
         self.ListRuns = channel.unary_unary(
-                '/trainer.v1.TrainerService/ListRuns',
-                request_serializer=trainer_dot_v1_dot_service__pb2.ListRunsRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.ListRunsResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/ListRuns',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
         self.CancelRun = channel.unary_unary(
-                '/trainer.v1.TrainerService/CancelRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.CancelRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.CancelRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/CancelRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.CancelRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
         self.PauseRun = channel.unary_unary(
-                '/trainer.v1.TrainerService/PauseRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.PauseRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.PauseRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/PauseRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PauseRunResponse.FromString,
                 _registered_method=True)
         self.ResumeRun = channel.unary_unary(
-                '/trainer.v1.TrainerService/ResumeRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.ResumeRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.ResumeRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/ResumeRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ResumeRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
         self.ScaleRun = channel.unary_unary(
-                '/trainer.v1.TrainerService/ScaleRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/ScaleRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
                 _registered_method=True)
         self.DeleteRun = channel.unary_unary(
-                '/trainer.v1.TrainerService/DeleteRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.DeleteRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.DeleteRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/DeleteRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DeleteRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DeleteRunResponse.FromString,
                 _registered_method=True)
         self.WatchRun = channel.unary_stream(
-                '/trainer.v1.TrainerService/WatchRun',
-                request_serializer=trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.WatchRunResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/WatchRun',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
         self.ListEvents = channel.unary_unary(
-                '/trainer.v1.TrainerService/ListEvents',
-                request_serializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/ListEvents',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
         self.ListPoints = channel.unary_unary(
-                '/trainer.v1.TrainerService/ListPoints',
-                request_serializer=trainer_dot_v1_dot_service__pb2.ListPointsRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.ListPointsResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/ListPoints',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListPointsRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListPointsResponse.FromString,
                 _registered_method=True)
         self.ValidateSpec = channel.unary_unary(
-                '/trainer.v1.TrainerService/ValidateSpec',
-                request_serializer=trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/ValidateSpec',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
                 _registered_method=True)
         self.StreamLogs = channel.unary_stream(
-                '/trainer.v1.TrainerService/StreamLogs',
-                request_serializer=trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/StreamLogs',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
                 _registered_method=True)
         self.DownloadWeights = channel.unary_stream(
-                '/trainer.v1.TrainerService/DownloadWeights',
-                request_serializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/DownloadWeights',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
                 _registered_method=True)
         self.Predict = channel.unary_unary(
-                '/trainer.v1.TrainerService/Predict',
-                request_serializer=trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
-                response_deserializer=trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
+                '/sumgrad.trainer.v1.TrainerService/Predict',
+                request_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
+                response_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
                 _registered_method=True)
 
 
@@ -235,84 +235,84 @@ def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'SubmitRun': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.SubmitRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.SubmitRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.SubmitRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.SubmitRunResponse.SerializeToString,
             ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.GetRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.GetRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.GetRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.GetRunResponse.SerializeToString,
             ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.ListRunsRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.ListRunsResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListRunsRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListRunsResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.CancelRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.CancelRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.CancelRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.CancelRunResponse.SerializeToString,
             ),
             'PauseRun': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.PauseRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.PauseRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PauseRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PauseRunResponse.SerializeToString,
             ),
             'ResumeRun': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.ResumeRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.ResumeRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ResumeRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ResumeRunResponse.SerializeToString,
             ),
             'ScaleRun': grpc.unary_unary_rpc_method_handler(
                     servicer.ScaleRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.ScaleRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.ScaleRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ScaleRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ScaleRunResponse.SerializeToString,
             ),
             'DeleteRun': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.DeleteRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.DeleteRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DeleteRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DeleteRunResponse.SerializeToString,
             ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.WatchRunRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.WatchRunResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.WatchRunRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.WatchRunResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.ListEventsRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.ListEventsResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListEventsRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListEventsResponse.SerializeToString,
             ),
             'ListPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPoints,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.ListPointsRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.ListPointsResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListPointsRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListPointsResponse.SerializeToString,
             ),
             'ValidateSpec': grpc.unary_unary_rpc_method_handler(
                     servicer.ValidateSpec,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.SerializeToString,
             ),
             'StreamLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamLogs,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.StreamLogsRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.StreamLogsResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.StreamLogsRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.StreamLogsResponse.SerializeToString,
             ),
             'DownloadWeights': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadWeights,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.SerializeToString,
             ),
             'Predict': grpc.unary_unary_rpc_method_handler(
                     servicer.Predict,
-                    request_deserializer=trainer_dot_v1_dot_service__pb2.PredictRequest.FromString,
-                    response_serializer=trainer_dot_v1_dot_service__pb2.PredictResponse.SerializeToString,
+                    request_deserializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PredictRequest.FromString,
+                    response_serializer=sumgrad_dot_trainer_dot_v1_dot_service__pb2.PredictResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'trainer.v1.TrainerService', rpc_method_handlers)
+            'sumgrad.trainer.v1.TrainerService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('trainer.v1.TrainerService', rpc_method_handlers)
+    server.add_registered_method_handlers('sumgrad.trainer.v1.TrainerService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -335,9 +335,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/SubmitRun',
-            trainer_dot_v1_dot_service__pb2.SubmitRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.SubmitRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/SubmitRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.SubmitRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.SubmitRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -362,9 +362,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/GetRun',
-            trainer_dot_v1_dot_service__pb2.GetRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.GetRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/GetRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.GetRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.GetRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -389,9 +389,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/ListRuns',
-            trainer_dot_v1_dot_service__pb2.ListRunsRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.ListRunsResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/ListRuns',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListRunsRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -416,9 +416,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/CancelRun',
-            trainer_dot_v1_dot_service__pb2.CancelRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.CancelRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/CancelRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.CancelRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.CancelRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -443,9 +443,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/PauseRun',
-            trainer_dot_v1_dot_service__pb2.PauseRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.PauseRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/PauseRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.PauseRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.PauseRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -470,9 +470,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/ResumeRun',
-            trainer_dot_v1_dot_service__pb2.ResumeRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.ResumeRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/ResumeRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ResumeRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ResumeRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -497,9 +497,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/ScaleRun',
-            trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/ScaleRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ScaleRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ScaleRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -524,9 +524,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/DeleteRun',
-            trainer_dot_v1_dot_service__pb2.DeleteRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.DeleteRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/DeleteRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.DeleteRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.DeleteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -551,9 +551,9 @@ class TrainerService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/trainer.v1.TrainerService/WatchRun',
-            trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.WatchRunResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/WatchRun',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.WatchRunRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.WatchRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -578,9 +578,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/ListEvents',
-            trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/ListEvents',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListEventsRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -605,9 +605,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/ListPoints',
-            trainer_dot_v1_dot_service__pb2.ListPointsRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.ListPointsResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/ListPoints',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListPointsRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ListPointsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -632,9 +632,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/ValidateSpec',
-            trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/ValidateSpec',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ValidateSpecRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.ValidateSpecResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -659,9 +659,9 @@ class TrainerService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/trainer.v1.TrainerService/StreamLogs',
-            trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/StreamLogs',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.StreamLogsRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.StreamLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -686,9 +686,9 @@ class TrainerService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/trainer.v1.TrainerService/DownloadWeights',
-            trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/DownloadWeights',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.DownloadWeightsRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.DownloadWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -713,9 +713,9 @@ class TrainerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trainer.v1.TrainerService/Predict',
-            trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
-            trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
+            '/sumgrad.trainer.v1.TrainerService/Predict',
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.PredictRequest.SerializeToString,
+            sumgrad_dot_trainer_dot_v1_dot_service__pb2.PredictResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,13 +1,13 @@
 """The channel between the parameter server and its workers, seen from the worker."""
 
-from workers.channel.address import ServerAddress, Vectors
-from workers.channel.link import LINGER_MS, Link, connect
-from workers.channel.memory import (
+from sumgrad.workers.channel.address import ServerAddress, Vectors
+from sumgrad.workers.channel.shared_memory import (
     ProcessGoneError,
     SharedMemoryError,
     SharedVectors,
     host_identity,
 )
+from sumgrad.workers.channel.worker_endpoint import LINGER_MS, Link, connect
 
 __all__ = [
     "LINGER_MS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from workers.channel.memory import host_identity
+from sumgrad.workers.channel.shared_memory import host_identity
 
 Vectors = Literal["auto", "memory", "frames"]
 """How vectors travel: in shared memory, as frames, or by memory where both share a host."""
@@ -19,7 +19,7 @@ class ServerAddress:
         local: ipc endpoint, in the abstract namespace, so that no file is left behind.
         remote: tcp endpoint.
         host: identity of the server's host.
-        memory: serialised ``workers.v1.Memory`` of the weights.
+        memory: serialised ``sumgrad.workers.v1.Memory`` of the weights.
         server_key: CURVE public key of the server.
         peer_public, peer_secret: CURVE key pair of the run's workers.
     """

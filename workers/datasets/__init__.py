@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from workers.datasets.dataset import Dataset, DatasetError, Description, Source, Split
-from workers.datasets.diabetes import Diabetes
-from workers.datasets.digest import data_digest
-from workers.datasets.digits import Digits
-from workers.datasets.idx import Idx
-from workers.datasets.noise import Noise
-from workers.datasets.npz import Npz
-from workers.datasets.xor import Xor
+from sumgrad.workers.datasets.dataset import Dataset, DatasetError, Description, Source, Split
+from sumgrad.workers.datasets.digest import data_digest
+from sumgrad.workers.datasets.formats.diabetes import Diabetes
+from sumgrad.workers.datasets.formats.digits import Digits
+from sumgrad.workers.datasets.formats.idx import Idx
+from sumgrad.workers.datasets.formats.noise import Noise
+from sumgrad.workers.datasets.formats.npz import Npz
+from sumgrad.workers.datasets.formats.xor import Xor
 
 DATASETS: Mapping[str, Callable[..., Source]] = {
     "diabetes": Diabetes,

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from workers.datasets.dataset import Dataset
+from sumgrad.workers.datasets.dataset import Dataset
 
 
 def data_digest(data: Dataset) -> str:

@@ -1,0 +1,1 @@
+"""How are images convolved and pooled? Activations lie as (rows, height, width, channels)."""

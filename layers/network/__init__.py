@@ -1,0 +1,1 @@
+"""How do layers become one network over one flat vector?"""

@@ -1,0 +1,56 @@
+"""docs/api.md names every method, error and limit as the code has them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+from sumgrad.trainer.client.errors import REASONS
+from sumgrad.trainer.service.api.trainer_service import CODES, RUNNERS_CODES, reason
+from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.spec.violations import InvalidSpecError
+from sumgrad.trainer.v1 import service_pb2
+
+from support.repository import ROOT
+
+PAGE = (ROOT / "docs" / "api.md").read_text()
+FLAGS = {"calls": "`--max-calls`", "streams": "`--max-streams`"}
+
+
+def section(heading: str) -> str:
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def error_rows() -> list[str]:
+    kinds = {name: f"`{kind.__name__}`" for name, kind in REASONS.items()}
+    kinds[reason(InvalidSpecError)] = f"`{InvalidSpecError.__name__}`"
+    kinds |= {reason(kind): "only runners are told" for kind in RUNNERS_CODES}
+    return [
+        f"| `{reason(kind)}` | {code.name} | {kinds[reason(kind)]} |"
+        for kind, code in sorted(CODES.items(), key=lambda item: reason(item[0]))
+    ]
+
+
+def limit_rows() -> list[str]:
+    return [
+        f"| `{limit.name}` | {limit.default:,} | {FLAGS.get(limit.name, '')} |"
+        for limit in fields(Limits)
+    ]
+
+
+def rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("| `")][-100:]
+
+
+def test_the_page_has_every_error() -> None:
+    assert rows(section("Errors")) == error_rows()
+
+
+def test_the_page_has_every_limit() -> None:
+    assert [row for row in rows(section("Limits")) if "default" not in row] == limit_rows()
+
+
+def test_the_page_has_every_method() -> None:
+    named = set(re.findall(r"`([A-Z]\w+)`", PAGE.split("\n## ")[0]))
+    methods = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].methods_by_name
+    assert named == set(methods)

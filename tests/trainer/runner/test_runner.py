@@ -1,0 +1,306 @@
+"""The runner, with a Ray and a service that the test plays: who dies when, and what is made of it.
+
+A played parameter server speaks over a real socket. The clock moves with each call to the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from sumgrad.trainer.runner import runner as module
+from sumgrad.trainer.runner.runner import (
+    RESTARTS,
+    SEND_SECONDS,
+    START_SECONDS,
+    STOP_SECONDS,
+    Runner,
+)
+from sumgrad.trainer.runner.upstream.outbox import Outbox
+from sumgrad.trainer.server.channel.server_endpoint import Hub
+from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.spec.messages import to_message
+from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.v1 import run_pb2, runner_pb2
+
+from support.leftovers import nothing_left_behind
+
+SECONDS = 30.0
+
+Report = runner_pb2.RunReport
+DEATH = ray.exceptions.ActorDiedError()
+REASON = ray.exceptions.ActorDiedError.BASE_ERROR_MSG
+FINISHED = Report(finished=run_pb2.Result(steps=9))
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    with nothing_left_behind():
+        yield
+
+
+@dataclass(eq=False)
+class Ref:
+    """What Ray hands out for a value that is, or is not, there yet."""
+
+    value: Any = None
+    error: Exception | None = None
+    done: bool = True
+
+
+PENDING = Ref(done=False)
+
+
+class PlayedServer:
+    """A parameter server as the runner sees it.
+
+    Args:
+        address: what its address is.
+        says: the reports that it sends.
+        lives: until the runner ends it; otherwise it dies when it has sent them.
+    """
+
+    def __init__(
+        self, address: Ref | None = None, says: tuple[Report, ...] = (), lives: bool = True
+    ):
+        self._address = address
+        self._says = says
+        self._lives = lives
+        self._hub: Hub | None = None
+
+    @property
+    def address(self) -> Any:
+        if self._address is None:
+            self._hub = Hub(1)
+            self._address = Ref(self._hub.address)
+        return Method(self._address)
+
+    @property
+    def train(self) -> Any:
+        # Its reports lie in the runner's socket before it is seen to be dead.
+        return Method(PENDING if self._lives else Ref(error=DEATH), self._speak)
+
+    def _speak(self) -> None:
+        assert self._hub is not None
+        message = self._hub.receive(SECONDS)
+        assert message is not None
+        for report in self._says:
+            self._hub.send(RUNNER, report.SerializeToString())
+
+    def close(self) -> None:
+        if self._hub is not None:
+            self._hub.close()
+            self._hub = None  # the last who holds its memory
+
+
+@dataclass
+class Method:
+    """Of an actor."""
+
+    answer: Ref
+    call: Callable[[], None] = lambda: None
+
+    def remote(self, *_: object) -> Ref:
+        self.call()
+        return self.answer
+
+
+class PlayedWorker:
+    """It starts and computes for ever."""
+
+    def __init__(self) -> None:
+        self.__ray_ready__ = Method(Ref())
+        self.work = Method(Ref(done=False))
+
+
+@dataclass
+class PlayedRay:
+    """In the place of the module, and of what starts actors."""
+
+    servers: list[PlayedServer]
+    plans: list[TrainingPlan] = field(default_factory=list)
+    workers: list[PlayedWorker] = field(default_factory=list)
+    killed: list[Any] = field(default_factory=list)
+    exceptions = ray.exceptions
+
+    def start_server(self, plan: TrainingPlan) -> PlayedServer:
+        self.plans.append(plan)
+        return self.servers[len(self.plans) - 1]
+
+    def start_worker(self, _cpus: float) -> PlayedWorker:
+        self.workers.append(PlayedWorker())
+        return self.workers[-1]
+
+    def wait(self, refs: list[Ref], **_: object) -> tuple[list[Ref], list[Ref]]:
+        return [ref for ref in refs if ref.done], [ref for ref in refs if not ref.done]
+
+    def get(self, ref: Ref, timeout: float) -> Any:
+        assert ref.done
+        if ref.error is not None:
+            raise ref.error
+        return ref.value
+
+    def kill(self, actor: Any) -> None:
+        self.killed.append(actor)
+
+
+class PlayedLink:
+    """In the place of the service."""
+
+    attempt = 1
+
+    def __init__(self, folder: Path, document: dict[str, Any], **wishes: Any) -> None:
+        self.log = Outbox(self.attempt)
+        self.reports: list[Report] = []
+        self.now = 0.0
+        self.calls = 0
+        self.wish = runner_pb2.ReportResponse(workers=2, **wishes)
+        self._folder, self._document = folder, document
+
+    def clock(self) -> float:
+        return self.now
+
+    def take(self) -> runner_pb2.TakeRunResponse:
+        return runner_pb2.TakeRunResponse(
+            spec=to_message(parse(self._document)),
+            directory=str(self._folder),
+            directory_inode=self._folder.stat().st_ino,
+            workers=2,
+        )
+
+    def add(self, report: Report) -> None:
+        self.reports.append(report)
+
+    def send(self) -> None:
+        self.calls += 1
+        self.now += SEND_SECONDS
+
+    def wishes(self) -> runner_pb2.ReportResponse:
+        return self.wish
+
+    def flush(self) -> None:
+        pass
+
+    def put_weights(self, path: Path) -> str:
+        raise AssertionError("the folder is shared")
+
+
+Play = Callable[..., tuple[PlayedRay, PlayedLink]]
+
+
+@pytest.fixture
+def play(
+    tmp_path: Path, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Play]:
+    """Runs the runner with these servers, one after the other, until it ends."""
+    servers: list[PlayedServer] = []
+
+    def run(*played: PlayedServer, **wishes: Any) -> tuple[PlayedRay, PlayedLink]:
+        servers.extend(played)
+        fake, link = PlayedRay(list(played)), PlayedLink(tmp_path, document, **wishes)
+        monkeypatch.setattr(module, "ray", fake)
+        monkeypatch.setattr(module, "start_server", fake.start_server)
+        monkeypatch.setattr(module, "start_worker", fake.start_worker)
+        Runner(link, link.clock).run()
+        assert [server for server in fake.killed if isinstance(server, PlayedServer)] == list(
+            played[: len(fake.plans)]
+        )
+        assert not set(fake.workers) - set(fake.killed), "a worker outlives its server"
+        return fake, link
+
+    yield run
+    for server in servers:
+        server.close()
+
+
+def dies_at_start() -> PlayedServer:
+    return PlayedServer(Ref(error=DEATH))
+
+
+def finishes() -> PlayedServer:
+    return PlayedServer(says=(FINISHED,))
+
+
+def kinds(link: PlayedLink) -> list[str]:
+    found = [report.WhichOneof("kind") for report in link.reports]
+    return [kind for kind in found if kind is not None]
+
+
+def test_a_server_that_dies_while_it_starts_is_started_again(play: Play) -> None:
+    _, link = play(dies_at_start(), dies_at_start(), finishes())
+    assert [one.restarted.reason for one in link.reports[:-1]] == [REASON, REASON]
+    assert link.reports[-1] == FINISHED
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_servers_that_die_in_a_row_fail_the_run(play: Play, at_start: bool) -> None:
+    ray, link = play(
+        *(dies_at_start() if at_start else PlayedServer(lives=False) for _ in range(RESTARTS))
+    )
+    assert kinds(link) == ["restarted"] * (RESTARTS - 1) + ["failed"]
+    message = link.reports[-1].failed.message
+    assert message == f"the parameter server died {RESTARTS} times in a row: {REASON}"
+    assert len(ray.plans) == RESTARTS
+
+
+def test_a_step_in_between_forgives_the_deaths_before_it(play: Play) -> None:
+    def dies_after(step: int) -> PlayedServer:
+        return PlayedServer(says=(Report(progress=run_pb2.Progress(step=step)),), lives=False)
+
+    # The third and the sixth death would be the end; a step that was done before is no progress.
+    play(*[dies_after(step) for step in (1, 1, 2, 2, 3)], finishes())
+    _, link = play(dies_after(1), dies_after(1), dies_after(1))
+    assert link.reports[-1].WhichOneof("kind") == "failed"
+
+
+def test_an_error_in_the_start_of_a_server_fails_the_run_at_once(play: Play) -> None:
+    error = ray.exceptions.ActorDiedError()
+    error.error_msg, error._actor_init_failed = "remote traceback\nDatasetError: no rows", True
+    _, link = play(PlayedServer(Ref(error=error)))
+    [last] = link.reports
+    assert last.failed.message == "the parameter server cannot start: DatasetError: no rows"
+
+
+def test_a_server_that_does_not_start_in_time_counts_as_dead(play: Play) -> None:
+    _, link = play(PlayedServer(PENDING), finishes())
+    assert kinds(link) == ["restarted", "finished"]
+    assert link.reports[0].restarted.reason == f"it has not started in {START_SECONDS:.0f} s"
+    assert link.calls > START_SECONDS / SEND_SECONDS, "the service takes a silent runner for dead"
+
+
+def test_a_run_is_cancelled_while_its_server_starts(play: Play) -> None:
+    _, link = play(PlayedServer(PENDING), cancel=True)
+    assert kinds(link) == ["cancelled"]
+    assert link.now < START_SECONDS
+
+
+def test_a_server_that_does_not_stop_is_given_up(play: Play) -> None:
+    _, link = play(PlayedServer(), cancel=True)
+    assert kinds(link) == ["cancelled"]
+    assert STOP_SECONDS < link.now < STOP_SECONDS + 3 * SEND_SECONDS
+
+
+def test_a_cancelled_run_whose_server_dies_is_cancelled(play: Play) -> None:
+    _, link = play(PlayedServer(lives=False), cancel=True)
+    assert kinds(link) == ["cancelled"]
+
+
+def test_another_server_starts_with_the_workers_that_are_wanted_by_then(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlayedLink, "wishes", lambda _: runner_pb2.ReportResponse(workers=1))
+    played, _ = play(PlayedServer(lives=False), finishes())
+    assert [plan.workers for plan in played.plans] == [2, 1]
+    assert len(played.workers) == 3
+
+
+def test_an_error_of_ray_itself_ends_the_attempt_and_not_the_run(play: Play) -> None:
+    broken = PlayedServer(Ref(error=ray.exceptions.RaySystemError("no head")))
+    with pytest.raises(ray.exceptions.RaySystemError):
+        play(broken)

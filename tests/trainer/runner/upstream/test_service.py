@@ -1,0 +1,129 @@
+"""What a runner sends to its service: in portions, without waiting, and not for ever."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+
+from sumgrad.trainer.runner.upstream.outbox import MOST_AT_ONCE
+from sumgrad.trainer.runner.upstream.protocol import ServiceGoneError
+from sumgrad.trainer.runner.upstream.service import GONE_SECONDS, MOST_BYTES, ServiceLink
+from sumgrad.trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
+from sumgrad.workers.logs.log_buffer import LONGEST_MESSAGE
+
+from support.services import RunningService
+from support.waiting import eventually
+
+SECONDS = 30.0
+
+
+def warning(text: str) -> runner_pb2.RunReport:
+    return runner_pb2.RunReport(warning=run_pb2.Warning(message=text))
+
+
+def test_what_has_gathered_while_the_service_was_away_goes_in_portions(
+    service: RunningService, document: dict[str, Any]
+) -> None:
+    run = service.client.submit(document)
+    link = ServiceLink(service.launcher.next_launch().environment())
+    link.take()
+    # More than the service takes in one message, and log lines beside it; some are as large as a
+    # portion, or larger.
+    sizes = [10_000] * 600 + [MOST_BYTES - 100, MOST_BYTES + 1, 1]
+    for number, size in enumerate(sizes):
+        link.add(warning(f"{number} ".ljust(size, ".")))
+    line = run_pb2.LogLine(message="\N{GRINNING FACE}" * LONGEST_MESSAGE)
+    for _ in range(2 * MOST_AT_ONCE):
+        link.log.add([run_pb2.LogLine(message=line.message)])
+    try:
+        link.flush()
+    finally:
+        link.close()
+    events: list[run_pb2.Event] = []
+    while page := service.loop.run(service.manager.events(run.id, len(events))):
+        events += page
+    found = [one.warning.message.partition(" ")[0] for one in events if one.HasField("warning")]
+    assert found == [str(number) for number in range(len(sizes))]
+
+
+class PlayedService(runner_pb2_grpc.RunnerServiceServicer):
+    """Answers to reports when it is let.
+
+    Attributes:
+        taken: the numbers of the reports of each call.
+    """
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.taken: list[list[int]] = []
+
+    def Report(  # noqa: N802
+        self, request: runner_pb2.ReportRequest, context: grpc.ServicerContext
+    ) -> runner_pb2.ReportResponse:
+        self.taken.append([report.number for report in request.reports])
+        assert self.go_on.wait(SECONDS)
+        return runner_pb2.ReportResponse(workers=len(self.taken))
+
+
+@pytest.fixture
+def played() -> Iterator[tuple[PlayedService, ServiceLink]]:
+    service = PlayedService()
+    server = grpc.server(ThreadPoolExecutor(2))
+    runner_pb2_grpc.add_RunnerServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    link = ServiceLink(environment(port))
+    yield service, link
+    service.go_on.set()
+    link.close()
+    server.stop(None).wait(SECONDS)
+
+
+def environment(port: int) -> dict[str, str]:
+    return {
+        "SUMGRAD_SERVICE": f"127.0.0.1:{port}",
+        "SUMGRAD_RUN_ID": "r-1",
+        "SUMGRAD_ATTEMPT": "1",
+        "SUMGRAD_RUN_TOKEN": "a token",
+    }
+
+
+def test_a_service_that_is_slow_to_answer_is_not_waited_for(
+    played: tuple[PlayedService, ServiceLink],
+) -> None:
+    service, link = played
+    link.add(warning("first"))
+    link.send()
+    eventually(lambda: service.taken)
+    link.add(warning("second"))
+    link.send()
+    assert link.wishes() is None
+    assert service.taken == [[1]], "one call at a time"
+    service.go_on.set()
+    wishes = eventually(link.wishes)
+    assert wishes is not None
+    assert wishes.workers == 1
+    assert link.wishes() is None
+    link.flush()
+    assert service.taken == [[1], [2]]
+
+
+def test_a_service_that_does_not_answer_is_given_up_in_the_end() -> None:
+    now = 0.0
+    # Nobody listens on this port.
+    link = ServiceLink(environment(9), lambda: now)
+    try:
+        link.add(warning("lost"))
+        assert link.ask() is None
+        now = GONE_SECONDS
+        assert link.ask() is None
+        now = GONE_SECONDS + 0.1
+        with pytest.raises(ServiceGoneError, match="no answer for 600 s"):
+            link.ask()
+    finally:
+        link.close()

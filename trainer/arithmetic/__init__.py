@@ -1,0 +1,1 @@
+"""How do weights follow a gradient? Pure functions over flat vectors; receipts hash them."""

@@ -1,0 +1,1 @@
+"""What can the command line do? One verb a file."""

@@ -1,0 +1,1 @@
+"""The client for asyncio, written by hand; the blocking one is made from it."""

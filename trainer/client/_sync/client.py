@@ -1,0 +1,379 @@
+"""The client for programs that wait."""
+
+from __future__ import annotations
+
+import functools
+import io
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from queue import Empty
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load
+
+from sumgrad.trainer.addresses import DEFAULT_ADDRESS
+from sumgrad.trainer.client import connection, requests
+from sumgrad.trainer.client._sync.run import RunHandle
+from sumgrad.trainer.client.errors import BusyError, ClientError, UnreachableError, typed
+from sumgrad.trainer.client.prediction import Prediction, predict
+from sumgrad.trainer.client.requests import Curves, Spec, read_spec
+from sumgrad.trainer.client.streams import retry
+from sumgrad.trainer.client.streams.background import BackgroundStream
+from sumgrad.trainer.client.streams.deadline import FOR_EVER, Deadline
+from sumgrad.trainer.client.streams.log_reading import read_logs
+from sumgrad.trainer.client.streams.watch_cursor import Cursor
+from sumgrad.trainer.client.weights_download import receive, save
+from sumgrad.trainer.record import states
+from sumgrad.trainer.spec.violations import InvalidSpecError
+from sumgrad.trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
+
+T = TypeVar("T")
+
+
+class Client:
+    """Calls to one service; a context manager.
+
+    Every call raises UnreachableError if nobody answers at the address, and another ClientError
+    for what else the service refuses.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+    ) -> None:
+        """
+        Args:
+            address: the service's host:port.
+            token: instead of the one in SUMGRAD_TOKEN or SUMGRAD_TOKEN_FILE.
+            ca: file of the certificates that may vouch for the service, or SUMGRAD_CA. Without it
+                loopback is plain, and elsewhere the system's certificates count.
+            certificate: file of the caller's own, where the service asks for one, or SUMGRAD_CERT.
+            key: of that certificate, or SUMGRAD_KEY.
+
+        Raises:
+            UsageError: one of them cannot be used.
+        """
+        self.address = address
+        self._channel = connection.Connection.of(address, token, ca, certificate, key).channel()
+        self._stub = service_pb2_grpc.TrainerServiceStub(self._channel)
+
+    def reachable(self) -> bool:
+        """Whether a service answers at the address within a second."""
+        health = health_pb2_grpc.HealthStub(self._channel)
+        request = health_pb2.HealthCheckRequest(service="sumgrad.trainer.v1.TrainerService")
+        try:
+            answer = health.Check(request, timeout=connection.REACHABLE_SECONDS)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def submit(
+        self,
+        spec: Spec,
+        *,
+        workers: int | None = None,
+        set: tuple[str, ...] = (),
+        start_from: str | Path | None = None,
+        request_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> RunHandle:
+        """Submit a run, once: where nobody answers, the same submission is sent again.
+
+        Args:
+            spec: a TOML file, or its content as a dictionary.
+            workers: instead of the specification's ``workers.count``.
+            set: overrides like ``train.batch_size=64``.
+            start_from: checkpoint, instead of the specification's ``model.start_from``.
+            request_id: the same one with the same submission gives the same run, whoever sends it
+                and whenever; a new one unless it is given.
+            labels: what the run can be found by.
+            priority: a higher one starts first; within 32 bits, and what the caller may ask for.
+
+        Raises:
+            InvalidSpecError: with every mistake that was found; nothing is launched.
+            RequestConflictError: the request id was used for something else.
+        """
+        document = read_spec(spec, workers, set, start_from)
+        request = requests.submission(document, request_id, labels, priority)
+        response: service_pb2.SubmitRunResponse = self._call(self._stub.SubmitRun, request)
+        return RunHandle(self, response.run)
+
+    def validate(
+        self,
+        spec: Spec,
+        *,
+        workers: int | None = None,
+        set: tuple[str, ...] = (),
+        start_from: str | Path | None = None,
+    ) -> service_pb2.ValidateSpecResponse:
+        """What ``submit`` would say, and how much the run would do; nothing is stored."""
+        try:
+            request = requests.validation(read_spec(spec, workers, set, start_from))
+        except InvalidSpecError as error:
+            return requests.invalid(error)
+        response: service_pb2.ValidateSpecResponse = self._call(self._stub.ValidateSpec, request)
+        return response
+
+    def run(self, run_id: str) -> RunHandle:
+        """A run that was submitted before. Raises NotFoundError."""
+        return RunHandle(self, self.get(run_id))
+
+    def get(self, run_id: str) -> run_pb2.Run:
+        """The run as it is. Raises NotFoundError."""
+        request = service_pb2.GetRunRequest(id=run_id)
+        response: service_pb2.GetRunResponse = self._call(self._stub.GetRun, request)
+        return response.run
+
+    def list(
+        self,
+        limit: int = 100,
+        *,
+        states: Collection[run_pb2.RunState] = (),
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        oldest_first: bool = False,
+    ) -> list[run_pb2.Run]:
+        """The newest runs, newest first, or the oldest.
+
+        Args:
+            states: those in one of these, if there are any.
+            name: those of this name, or with a ``*`` at its end, whose name begins so.
+            labels: those that have all of these.
+        """
+        runs: list[run_pb2.Run] = []
+        request = requests.listing(states, name, labels, oldest_first)
+        while len(runs) < limit:
+            request.page_size = min(limit - len(runs), requests.LARGEST_PAGE)
+            page: service_pb2.ListRunsResponse = self._call(self._stub.ListRuns, request)
+            runs += page.runs
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+        return runs
+
+    def cancel(self, run_id: str) -> run_pb2.Run:
+        """Have a run stopped. Raises NotFoundError, EndedError."""
+        request = service_pb2.CancelRunRequest(id=run_id)
+        response: service_pb2.CancelRunResponse = self._call(self._stub.CancelRun, request)
+        return response.run
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run that has ended, and its files. Raises NotFoundError, NotEndedError."""
+        self._call(self._stub.DeleteRun, service_pb2.DeleteRunRequest(id=run_id))
+
+    def pause(self, run_id: str) -> run_pb2.Run:
+        """Have a run stop at a snapshot. Raises NotFoundError, EndedError."""
+        request = service_pb2.PauseRunRequest(id=run_id)
+        response: service_pb2.PauseRunResponse = self._call(self._stub.PauseRun, request)
+        return response.run
+
+    def resume(self, run_id: str) -> run_pb2.Run:
+        """Have a paused run go on. Raises NotFoundError, EndedError, NotPausedError."""
+        request = service_pb2.ResumeRunRequest(id=run_id)
+        response: service_pb2.ResumeRunResponse = self._call(self._stub.ResumeRun, request)
+        return response.run
+
+    def scale(self, run_id: str, workers: int) -> run_pb2.Run:
+        """Give a run another number of workers. Raises NotFoundError, EndedError, WorkersError."""
+        request = service_pb2.ScaleRunRequest(id=run_id, workers=workers)
+        response: service_pb2.ScaleRunResponse = self._call(self._stub.ScaleRun, request)
+        return response.run
+
+    def watch(
+        self, run_id: str, *, after: int | None = None, timeout: float | None = None
+    ) -> Iterator[service_pb2.WatchRunResponse]:
+        """A snapshot of the run, then every event in order, each once, until the run has ended.
+
+        A connection that breaks is made again, also to a service that was restarted, and the
+        stream goes on where it was. It breaks off only when the service stays away for two minutes.
+
+        Args:
+            after: a sequence number; every event that follows it, and no snapshot.
+            timeout: seconds for all of it.
+
+        Raises:
+            NotFoundError, CursorExpiredError, WaitTimeoutError
+        """
+        cursor, deadline = Cursor(run_id, after), Deadline(timeout)
+        while True:
+            try:
+                stream = self._heard(self._stub.WatchRun, cursor.request(), deadline)
+                with closing(stream) as found:
+                    for response in found:
+                        if cursor.takes(response):
+                            yield response
+                return
+            except ClientError as error:
+                time.sleep(deadline.bounded(cursor.seconds(error)))
+
+    def events(self, run_id: str) -> Iterator[run_pb2.Event]:
+        """What has happened to a run so far, oldest first. Raises NotFoundError."""
+        request = service_pb2.ListEventsRequest(id=run_id)
+        while True:
+            page: service_pb2.ListEventsResponse = self._call(self._stub.ListEvents, request)
+            if not page.events:
+                return
+            yield from page.events
+            request.after = page.events[-1].sequence
+
+    def points(self, run_id: str, *series: str, max_points: int = 0) -> Curves:
+        """The curves of a run so far, by the names of their series.
+
+        Args:
+            series: those that are wanted; all if there are none: ``e_in``, ``metric_in`` and
+                ``samples_per_second`` while an epoch goes on, ``e_out`` and ``metric_out`` after
+                each epoch.
+            max_points: of each curve, 1,000 unless it is given.
+
+        Raises:
+            NotFoundError, InvalidRequestError
+            ValueError: there is no such series.
+        """
+        request = requests.curves(run_id, series, max_points)
+        response: service_pb2.ListPointsResponse = self._call(self._stub.ListPoints, request)
+        return requests.points(response)
+
+    def logs(
+        self, run_id: str, *, follow: bool = False, after: int = 0, sources: Collection[str] = ()
+    ) -> Iterator[service_pb2.StreamLogsResponse]:
+        """What the processes of a run have logged, each line once. Raises NotFoundError.
+
+        Args:
+            follow: go on until the run has ended, also where the service is restarted meanwhile.
+            after: lines with a higher sequence number than this.
+            sources: of these, such as ``server`` or ``worker-0``; of all if there are none.
+        """
+        stream = functools.partial(self._heard, self._stub.StreamLogs)
+        return read_logs(
+            stream,
+            run_id,
+            follow=follow,
+            after=after,
+            sources=sources,
+            unreachable=UnreachableError,
+        )
+
+    def download(self, run_id: str, step: int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Every parameter of a run by its name, such as ``0.W``.
+
+        Args:
+            step: of a snapshot; None for the end or, before it, the newest snapshot.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+        """
+        content = io.BytesIO()
+        receive(self._weights(run_id, step), content.write)
+        arrays: dict[str, NDArray[np.float32]] = load(content.getvalue())
+        return arrays
+
+    def save_weights(
+        self, run_id: str, output: Path, step: int | None = None
+    ) -> service_pb2.WeightsFile:
+        """Write the weights of a run to a safetensors file, as ``download`` has them.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+            OSError: it cannot be written.
+        """
+        return save(self._weights(run_id, step), output)
+
+    def _weights(
+        self, run_id: str, step: int | None
+    ) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        request = service_pb2.DownloadWeightsRequest(id=run_id, step=step)
+        again = retry.of_call(request)
+        while True:
+            try:
+                yield from self._heard(self._stub.DownloadWeights, request)
+                return
+            except BusyError as error:  # instead of a first response
+                seconds = again.seconds(error)
+            time.sleep(seconds)
+
+    def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
+        """What a run's network gives for rows.
+
+        Args:
+            x: (rows, *input) floats, as the network sees them.
+            step: as in ``download``.
+
+        Raises:
+            ValueError: x is no array of rows of floats.
+            NotFoundError, NoWeightsError
+        """
+        call = functools.partial(self._call, self._stub.Predict)
+        return predict(call, run_id, x, step)
+
+    def _heard(
+        self, method: Callable[..., Any], request: Any, deadline: Deadline = FOR_EVER
+    ) -> Generator[Any, None, None]:
+        """The responses of a streaming call; silence is an error."""
+        stream: BackgroundStream[Any] = BackgroundStream(method(request))
+        try:
+            while (response := self._next(stream, deadline)) is not None:
+                yield response
+        finally:
+            stream.close()
+
+    def _next(self, stream: BackgroundStream[T], deadline: Deadline) -> T | None:
+        """The stream's next message, or None at its end."""
+        try:
+            return stream.next(deadline.bounded(connection.SILENCE_SECONDS))
+        except grpc.RpcError as error:
+            raise typed(error, self.address) from None
+        except Empty:
+            deadline.check()
+            raise connection.silent(self.address) from None
+
+    def wait(
+        self,
+        run_id: str,
+        timeout: float | None = None,
+        states: Collection[run_pb2.RunState] = states.ENDED,
+    ) -> run_pb2.Run:
+        """The run when it is in one of the states, or has ended.
+
+        Raises:
+            NotFoundError, WaitTimeoutError
+        """
+        for response in self.watch(run_id, timeout=timeout):
+            if requests.state(response) in states:
+                break
+        return self.get(run_id)
+
+    def _call(self, method: Callable[..., T], request: Any) -> T:
+        again = retry.of_call(request)
+        while True:
+            try:
+                return method(request, timeout=connection.CALL_SECONDS)
+            except grpc.RpcError as error:
+                seconds = again.seconds(typed(error, self.address))
+            time.sleep(seconds)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""What is known of a run? Its states, history, events, log and receipt."""

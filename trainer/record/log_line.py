@@ -1,0 +1,67 @@
+"""A log line as one line of JSON, which no terminal takes for a command.
+
+Whatever a process has printed, its control characters and all others that are not printable, such
+as those that turn the direction of writing around, are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from sumgrad.trainer.v1 import run_pb2
+
+_LEVEL = "LOG_LEVEL_"
+
+
+def level_name(level: run_pb2.LogLevel) -> str:
+    """``LOG_LEVEL_INFO`` as ``info``."""
+    return run_pb2.LogLevel.Name(level).removeprefix(_LEVEL).lower()
+
+
+def document(line: run_pb2.LogLine) -> dict[str, Any]:
+    """A line as plain data; ``step`` only where one is known."""
+    step = {"step": line.step} if line.HasField("step") else {}
+    return {
+        "sequence": line.sequence,
+        "time": line.time.ToJsonString(),
+        "source": line.source,
+        "level": level_name(line.level),
+        "message": line.message,
+        "attempt": line.attempt,
+        **step,
+    }
+
+
+def dump(content: dict[str, Any]) -> str:
+    """JSON without a character that is not printable."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def load(content: dict[str, Any]) -> run_pb2.LogLine:
+    """The line of a document.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not one.
+    """
+    time = Timestamp()
+    time.FromJsonString(content["time"])
+    return run_pb2.LogLine(
+        sequence=content["sequence"],
+        time=time,
+        source=content["source"],
+        level=run_pb2.LogLevel.Value(_LEVEL + content["level"].upper()),
+        message=content["message"],
+        attempt=content["attempt"],
+        step=content.get("step"),
+    )
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

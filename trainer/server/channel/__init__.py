@@ -1,0 +1,1 @@
+"""How do messages and vectors reach the parameter server?"""

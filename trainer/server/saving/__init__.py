@@ -1,0 +1,1 @@
+"""When is a snapshot taken, and how is one read back?"""

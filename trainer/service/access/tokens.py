@@ -1,0 +1,71 @@
+"""Tokens: what a user shows with every call, and what is kept of it.
+
+A token is ``sgt_<id>_<secret>``. Only the secret's SHA-256 is stored. A slow hash makes passwords
+expensive to guess; a secret of 256 random bits cannot be guessed at any speed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import NamedTuple
+
+from sumgrad.trainer.errors import UsageError
+from sumgrad.trainer.service.access.caller import Caller, Role
+
+_FORM = re.compile(r"sgt_([0-9a-f]{12})_([0-9a-f]{64})")
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+class StoredToken(NamedTuple):
+    """A token as the store keeps it; times are microseconds since 1970."""
+
+    id: str
+    digest: bytes
+    user: str
+    role: Role
+    created: int
+    expires: int | None
+    revoked: int | None
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.user, self.role)
+
+    def has_expired(self, now: int) -> bool:
+        return self.expires is not None and now >= self.expires
+
+    def is_of(self, secret: str) -> bool:
+        """Whether this is the secret, in a time that tells nothing about it."""
+        return secrets.compare_digest(self.digest, _digest(secret))
+
+
+def new_token(user: str, role: Role, now: int, lifetime: int | None) -> tuple[str, StoredToken]:
+    """A token's text, which is nowhere else, and what is stored of it.
+
+    Args:
+        lifetime: microseconds until it expires, None for never.
+
+    Raises:
+        UsageError: nobody can have this name.
+    """
+    if not _USER.fullmatch(user):
+        raise UsageError(
+            f"--user must be 1 to 64 letters, digits or '._@-' and begin with a letter or digit, "
+            f"got {user[:80]!r}"
+        )
+    name, secret = secrets.token_hex(6), secrets.token_hex(32)
+    expires = None if lifetime is None else now + lifetime
+    stored = StoredToken(name, _digest(secret), user, role, now, expires, None)
+    return f"sgt_{name}_{secret}", stored
+
+
+def id_and_secret(text: str) -> tuple[str, str] | None:
+    """The parts of a token, or None if it does not look like one."""
+    found = _FORM.fullmatch(text)
+    return None if found is None else (found[1], found[2])
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

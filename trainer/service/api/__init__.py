@@ -1,0 +1,1 @@
+"""What may be asked? One method a request, and the errors that it may be refused with."""

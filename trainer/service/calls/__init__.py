@@ -1,0 +1,1 @@
+"""How is a call let in? Counted, admitted, authenticated, decoded, in this order."""

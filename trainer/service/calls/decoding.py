@@ -1,0 +1,80 @@
+"""Refuses requests that are not the message of their method.
+
+gRPC itself answers those with INTERNAL, as if the service were to blame.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from sumgrad.trainer.service.api.request_limits import MalformedRequestError
+from sumgrad.trainer.service.api.trainer_service import refuse
+from sumgrad.trainer.service.calls.interceptor import (
+    Answering,
+    Interceptor,
+    function,
+    remade,
+    unread,
+    wrapped,
+)
+
+
+class RequestDecoder(Interceptor):
+    """Stands directly before the handlers: what it lets through is the method's message."""
+
+    def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        inner = function(handler)
+        if handler.request_streaming:
+            inner = _of_messages(inner)
+        return wrapped(remade(handler, inner, _decoder(handler.request_deserializer)), _checking)
+
+
+@asynccontextmanager
+async def _checking(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Answering]:
+    await _message(request, context)
+    yield unread
+
+
+def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Gives the error instead of raising it where there is no call yet that could be refused."""
+
+    def decoded(content: bytes) -> Any:
+        try:
+            return decode(content)
+        except Exception as error:  # whatever a library does not like of a stranger's bytes
+            return MalformedRequestError(len(content), error)
+
+    return decoded
+
+
+def _of_messages(inner: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that takes a stream, each part of which is checked when it comes."""
+
+    async def stream(
+        requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[Any]:
+        async for response in inner(_messages(requests, context), context):
+            yield response
+
+    async def one(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+        return await inner(_messages(requests, context), context)
+
+    return stream if inspect.isasyncgenfunction(inner) else one
+
+
+async def _messages(
+    requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield await _message(request, context)
+
+
+async def _message(request: Any, context: grpc.aio.ServicerContext) -> Any:
+    if isinstance(request, MalformedRequestError):
+        await refuse(context, request)
+    return request

@@ -1,0 +1,1 @@
+"""How does a run reach Ray? Launching, looking after and ending its jobs."""

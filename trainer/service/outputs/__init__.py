@@ -1,0 +1,1 @@
+"""What does a run give? Logs, weights, predictions, curves."""

@@ -1,0 +1,81 @@
+"""The curves of a run, from its events."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+import numpy as np
+
+from sumgrad.trainer.service.api.request_limits import InvalidRequestError
+from sumgrad.trainer.service.outputs.thinning import thin
+from sumgrad.trainer.v1 import run_pb2, service_pb2
+
+DEFAULT_POINTS = 1000
+MOST_POINTS = 10_000
+
+SERIES = tuple(service_pb2.Series.values()[1:])
+
+
+def parse_points_request(
+    request: service_pb2.ListPointsRequest,
+) -> tuple[tuple[service_pb2.Series, ...], int]:
+    """The series that are wanted, and the points of each at the most.
+
+    Raises:
+        InvalidRequestError
+    """
+    for series in request.series:
+        if series not in SERIES:
+            raise InvalidRequestError("series", f"has no series of number {series}")
+    most = request.max_points or DEFAULT_POINTS
+    if not 2 <= most <= MOST_POINTS:
+        raise InvalidRequestError("max_points", f"must be from 2 to {MOST_POINTS}, got {most}")
+    return tuple(s for s in SERIES if s in request.series or not request.series), most
+
+
+class Points:
+    """Grows by events; each series has ascending steps."""
+
+    def __init__(self) -> None:
+        self._steps = {series: array("Q") for series in SERIES}
+        self._values = {series: array("d") for series in SERIES}
+
+    def add(self, events: Iterable[run_pb2.Event]) -> None:
+        """Later events, in their order."""
+        for event in events:
+            match event.WhichOneof("kind"):
+                case "progress":
+                    self._add_progress(event.progress)
+                case "epoch":
+                    self._add_epoch(event.epoch)
+
+    def _add_progress(self, progress: run_pb2.Progress) -> None:
+        step = progress.step
+        self._put(service_pb2.SERIES_E_IN, step, progress.e_in)
+        self._put(service_pb2.SERIES_SAMPLES_PER_SECOND, step, progress.samples_per_second)
+        if metric := progress.WhichOneof("metric"):
+            self._put(service_pb2.SERIES_METRIC_IN, step, getattr(progress, metric))
+
+    def _add_epoch(self, epoch: run_pb2.Epoch) -> None:
+        self._put(service_pb2.SERIES_E_OUT, epoch.step, epoch.e_out)
+        if metric := epoch.WhichOneof("metric"):
+            self._put(service_pb2.SERIES_METRIC_OUT, epoch.step, getattr(epoch, metric))
+
+    def _put(self, series: service_pb2.Series, step: int, value: float) -> None:
+        """The newest word on a step, and on those above it, counts."""
+        steps, values = self._steps[series], self._values[series]
+        while steps and steps[-1] >= step:
+            steps.pop()
+            values.pop()
+        steps.append(step)
+        values.append(value)
+
+    def curve(self, series: service_pb2.Series, most: int) -> service_pb2.Curve:
+        """One curve, thinned out to at most so many points."""
+        steps = np.array(self._steps[series], np.uint64)
+        values = np.array(self._values[series], np.float64)
+        kept = thin(steps.astype(np.float64), values, most)
+        return service_pb2.Curve(
+            series=series, steps=steps[kept], values=values[kept], total=len(steps)
+        )

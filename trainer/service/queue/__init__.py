@@ -1,0 +1,1 @@
+"""Who is next? Decisions about waiting and running runs, without I/O."""

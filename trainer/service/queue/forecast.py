@@ -1,0 +1,65 @@
+"""When waiting runs start, if the running ones take as long as they expect to. No I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from sumgrad.trainer.service.queue.scheduling import NO_LIMITS, Running, Tally, UserLimits, Waiting
+
+LONGEST = 100
+"""So many runs from the front of the queue are looked at."""
+
+
+def starts(
+    order: Iterable[Waiting], running: Sequence[Running], cores: int, limits: UserLimits = NO_LIMITS
+) -> dict[str, float]:
+    """Seconds from now until waiting runs start, by their ids; without those that nobody knows.
+
+    Plays the queue forward in its present order: a run that does not say how long it takes never
+    ends, and nothing starts that had to wait for that.
+
+    Args:
+        order: the waiting runs, as ``in_order`` has them.
+    """
+    waiting = list(islice(order, LONGEST))
+    tally, found, now = Tally(running), {}, 0.0
+    free = cores - sum(run.cpus for run in running)
+    ends: list[tuple[float, str, Waiting | Running]] = []
+    for run in running:
+        _note_end(ends, run, now)
+    while True:
+        for started in _start(waiting, tally, free, limits):
+            found[started.id] = now
+            free -= started.cpus
+            waiting.remove(started)
+            _note_end(ends, started, now)
+        if not waiting or not ends:
+            return found
+        now, _, over = heapq.heappop(ends)
+        free += over.cpus
+        tally.remove(over)
+
+
+def _start(
+    waiting: Iterable[Waiting], tally: Tally, free: int, limits: UserLimits
+) -> list[Waiting]:
+    """What starts at one moment; the tally then counts it."""
+    started = []
+    for run in waiting:
+        if tally.reason(run, limits):
+            continue
+        if run.cpus > free:
+            break
+        free -= run.cpus
+        tally.add(run)
+        started.append(run)
+    return started
+
+
+def _note_end(
+    ends: list[tuple[float, str, Waiting | Running]], run: Waiting | Running, now: float
+) -> None:
+    if run.seconds_left is not None:
+        heapq.heappush(ends, (now + run.seconds_left, run.id, run))

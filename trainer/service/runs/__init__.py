@@ -1,0 +1,1 @@
+"""What happens to a run? Submission, transitions, reports of its runner, watching."""

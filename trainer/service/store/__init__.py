@@ -1,0 +1,1 @@
+"""Where are runs kept? In SQLite or Postgres, behind one class."""

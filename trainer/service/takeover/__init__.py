@@ -1,0 +1,1 @@
+"""Whose runs are these? Locks, instances, and what an ended service left."""

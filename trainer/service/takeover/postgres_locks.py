@@ -1,0 +1,64 @@
+"""Advisory locks of a Postgres: its server lets go of them when the connection ends."""
+
+from __future__ import annotations
+
+import contextlib
+from hashlib import sha256
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from sumgrad.trainer.service.store.database import postgres_engine
+from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
+
+
+class PostgresLocks:
+    """For processes of any hosts that share the database; one connection holds all locks."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = postgres_engine(url, isolation_level="AUTOCOMMIT")
+        self._connection: Connection | None = None
+        self._held: set[str] = set()
+
+    def hold(self, name: str) -> None:
+        """Raises StoreUnavailableError: the lock may be lost; holding it again can help."""
+        try:
+            if self._connection is not None and name in self._held:
+                self._connection.execute(text("SELECT 1"))
+                return
+            self._held.add(name)
+            self._connection = self._connection or self._engine.connect()
+            for each in self._held:
+                self._connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _key(each)})
+        except DBAPIError as error:
+            self._drop_connection()
+            raise StoreUnavailableError(f"a lock in Postgres is lost: {error.orig}") from None
+
+    def is_free(self, name: str) -> bool:
+        try:
+            with self._engine.connect() as connection:
+                # Shared, so that several may ask at once; let go of with the statement.
+                statement = text("SELECT pg_try_advisory_xact_lock_shared(:key)")
+                return bool(connection.scalar(statement, {"key": _key(name)}))
+        except DBAPIError as error:
+            raise StoreUnavailableError(f"Postgres cannot be asked: {error.orig}") from None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            # At once: the server takes its time to notice that a connection has ended.
+            with contextlib.suppress(DBAPIError):
+                self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        self._drop_connection()
+        self._held.clear()
+        self._engine.dispose()
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+
+def _key(name: str) -> int:
+    """64 bits with a sign, which is what Postgres calls its advisory locks by."""
+    return int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)

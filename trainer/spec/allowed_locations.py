@@ -1,0 +1,34 @@
+"""Where the paths of a specification may lead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sumgrad.trainer.v1 import runner_pb2
+from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+
+
+@dataclass(frozen=True)
+class SpecRoots:
+    """By what a path is for: ``data.path``, ``model.start_from``, ``snapshots.location``."""
+
+    data: Roots = ANYWHERE
+    checkpoints: Roots = ANYWHERE
+    snapshots: Roots = ANYWHERE
+
+    def message(self) -> runner_pb2.Roots | None:
+        """For a runner; None for everywhere."""
+        if self.data.folders is None or self.snapshots.folders is None:
+            return None
+        return runner_pb2.Roots(data=self.data.folders, snapshots=self.snapshots.folders)
+
+    @classmethod
+    def of(cls, data: Iterable[str], snapshots: Iterable[str]) -> SpecRoots:
+        """
+        Args:
+            data: folders of data sets and checkpoints.
+            snapshots: folders of snapshots and checkpoints.
+        """
+        data, snapshots = tuple(data), tuple(snapshots)
+        return cls(Roots(data), Roots(data + snapshots), Roots(snapshots))

@@ -1,0 +1,1 @@
+"""How does a fault happen on purpose, and is written down first?"""

@@ -1,0 +1,1 @@
+"""What did this process log and print?"""

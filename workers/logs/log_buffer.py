@@ -1,0 +1,111 @@
+"""What a process logs and prints, kept until it is sent to where the run's log is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+from sumgrad.workers.logs.captured_output import Printed
+from sumgrad.workers.v1 import work_pb2
+
+LONGEST_MESSAGE = 8_000
+"""Characters; a longer message loses its middle, because a traceback tells most at its end."""
+
+MOST_A_SECOND = 100
+MOST_WAITING = 1_000
+"""Lines beyond these are left out, and it is said how many."""
+
+SEND_SECONDS = 0.5
+"""Lines are to be sent this often, if there are any."""
+
+OURS = ("trainer", "workers")
+"""The loggers of which everything from INFO on is kept; of others, warnings and errors."""
+
+
+class LogBuffer(logging.Handler):
+    """A bounded number of lines; a logging handler that is safe to use from any thread.
+
+    What it costs is one comparison a step where nothing is logged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._lines: deque[work_pb2.LogLine] = deque()
+        self._printed: list[tuple[int, Printed]] = []
+        self._second = self._in_second = self._left_out = 0
+        self._due = 0.0
+
+    def capture(self) -> None:
+        """Have what this whole process logs, and prints to a file, come here from now on."""
+        logging.getLogger().addHandler(self)
+        for name in OURS:
+            logging.getLogger(name).setLevel(logging.INFO)
+        err, out = Printed(2), Printed(1)
+        self._printed.append((logging.WARNING, err))
+        if out.file == err.file:  # a job's driver has one file for both
+            out.close()
+        else:
+            self._printed.append((logging.INFO, out))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.add(record.levelno, self.format(record), getattr(record, "step", None))
+
+    def add(self, level: int, message: str, step: int | None = None) -> None:
+        """Keep a line, or count it where there are too many."""
+        now = time.time_ns()
+        with self.lock:  # type: ignore[union-attr]
+            if now // 10**9 != self._second:
+                self._second, self._in_second = now // 10**9, 0
+            if self._in_second >= MOST_A_SECOND or len(self._lines) >= MOST_WAITING:
+                self._left_out += 1
+                return
+            self._in_second += 1
+            self._append(now, level, message, step)
+
+    def due(self) -> bool:
+        """Whether SEND_SECONDS have passed since this was last so."""
+        now = time.monotonic()
+        if now < self._due:
+            return False
+        self._due = now + SEND_SECONDS
+        return True
+
+    def take(self) -> list[work_pb2.LogLine]:
+        """The lines since the last time; whoever takes them sends them."""
+        for level, printed in self._printed:
+            lines, left_out = printed.read()
+            for line in lines:
+                self.add(level, line)
+            self._left_out += left_out
+        with self.lock:  # type: ignore[union-attr]
+            if self._left_out:
+                message = (
+                    f"{self._left_out} lines were left out here: a process may log "
+                    f"{MOST_A_SECOND} a second"
+                )
+                self._left_out = 0
+                self._append(time.time_ns(), logging.WARNING, message, None)
+            taken = list(self._lines)
+            self._lines.clear()
+        return taken
+
+    def _append(self, now: int, level: int, message: str, step: int | None) -> None:
+        line = work_pb2.LogLine(
+            nanoseconds=now, level=max(0, level), message=_valid(shortened(message)), step=step
+        )
+        self._lines.append(line)
+
+
+def shortened(message: str) -> str:
+    """The message, without its middle if it is longer than LONGEST_MESSAGE."""
+    over = len(message) - LONGEST_MESSAGE
+    if over <= 0:
+        return message
+    head = LONGEST_MESSAGE // 4
+    return f"{message[:head]} […{over} characters…] {message[head + over :]}"
+
+
+def _valid(text: str) -> str:
+    """Without lone surrogates, which no message can carry."""
+    return text.encode(errors="replace").decode()
