@@ -39,7 +39,7 @@ format: .venv/installed-test ## Format the code
 	$(BIN)/ruff format .
 
 bench: .venv/installed-test ## Measure against PyTorch
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.compare
 
 faults: .venv/installed-test ## Measure what faults cost
 	$(BIN)/python -m benchmarks.faults

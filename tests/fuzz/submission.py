@@ -15,7 +15,7 @@ from random import Random
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 with atheris.instrument_imports(include=["trainer", "workers", "layers"]):
     from google.protobuf.message import DecodeError
@@ -33,7 +33,7 @@ with atheris.instrument_imports(include=["trainer", "workers", "layers"]):
     from sumgrad.trainer.spec.violations import InvalidSpecError
     from sumgrad.trainer.v1 import service_pb2
 
-    from benchmarks.hostile_messages import METHODS, hostile
+    from support.hostile_messages import METHODS, hostile
 
 VALID = METHODS["/sumgrad.trainer.v1.TrainerService/SubmitRun"]
 MOST_REFUSAL_BYTES = 6000

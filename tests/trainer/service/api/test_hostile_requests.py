@@ -33,9 +33,9 @@ from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
 
-from benchmarks.hostile_messages import METHODS, hostile, many_layers
-from benchmarks.hostile_requests import ANSWERS, bombard, call, requests
-from benchmarks.played_launcher import PlayedLauncher
+from support.hostile_messages import METHODS, hostile, many_layers
+from support.hostile_requests import ANSWERS, bombard, call, requests
+from support.played_launcher import PlayedLauncher
 from support.services import RunningService, StartService
 from support.waiting import eventually
 

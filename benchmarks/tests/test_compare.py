@@ -12,8 +12,10 @@ from sumgrad.layers import Network
 from sumgrad.trainer.spec.fit import check_against_data
 from sumgrad.trainer.spec.parse import parse
 
-from benchmarks import ours
-from benchmarks.faults import (
+from benchmarks.compare import ours
+from benchmarks.compare.memory import lenet_step, new_bytes, working_set
+from benchmarks.compare.workloads import CLASSES, WORKLOADS, Workload, write_dataset
+from benchmarks.faults.measure import (
     ROWS,
     Endurance,
     Recovery,
@@ -22,14 +24,12 @@ from benchmarks.faults import (
     specification,
     waits,
 )
-from benchmarks.memory import lenet_step, new_bytes, working_set
-from benchmarks.workloads import CLASSES, WORKLOADS, Workload, write_dataset
 
 pytest.importorskip("torch", reason="PyTorch comes with the benchmarks: make bench")
 
-from benchmarks import pytorch
-from benchmarks.layers import CASES, check, sides
-from benchmarks.passes import Case
+from benchmarks.compare import pytorch
+from benchmarks.compare.layers import CASES, check, sides
+from benchmarks.compare.passes import Case
 
 WORKLOAD = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=lambda w: w.name)
 CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)

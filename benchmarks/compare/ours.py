@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sumgrad.trainer.client import Client
 from sumgrad.trainer.v1 import run_pb2
 
-from benchmarks.workloads import Conv, Dense, Layer, MaxPool, Workload
+from benchmarks.compare.workloads import Conv, Dense, Layer, MaxPool, Workload
 
 WORKERS = 2
 SHARDS = 2

@@ -1,6 +1,6 @@
 """How many calls the service answers, alone and in a flood.
 
-`python -m benchmarks.service_load [--repetitions N] [--seconds S]`; needs h2load (Debian:
+`python -m benchmarks.load.service_load [--repetitions N] [--seconds S]`; needs h2load (Debian:
 nghttp2-client). The service runs in a process of its own, with one run whose runner is played here;
 Ray has no part. Each number of callers in turn and again, so that a machine's moods meet all alike;
 prints medians, and fails if a target is missed.
@@ -27,8 +27,9 @@ from typing import Any, NamedTuple
 from sumgrad.trainer.service.settings import Limits
 from sumgrad.trainer.v1 import service_pb2
 
-from benchmarks import h2load, processor
-from benchmarks.played_launcher import PlayedLauncher
+from benchmarks import processor
+from benchmarks.load import h2load
+from support.played_launcher import PlayedLauncher
 
 CALLERS = 32
 FLOODS = (5 * Limits.calls, 20 * Limits.calls)
@@ -169,7 +170,7 @@ def _counts(metrics: str) -> Counter[str]:
 
 @contextmanager
 def _service(state: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    command = [sys.executable, "-m", "benchmarks.service_load", "--serve", str(state)]
+    command = [sys.executable, "-m", "benchmarks.load.service_load", "--serve", str(state)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -1,9 +1,9 @@
-"""sumgrad against PyTorch: `python -m benchmarks [--repetitions N] [--json FILE]`.
+"""sumgrad against PyTorch: `python -m benchmarks.compare [--repetitions N] [--json FILE]`.
 
 The same network, batch, data, float32 and update rule on every side, one after the other and
-again, so that a machine's moods meet all sides alike; then layer by layer (`benchmarks.layers`),
-and memory (`benchmarks.memory`). Prints Markdown tables of medians and ratios, and writes every
-figure to a JSON file.
+again, so that a machine's moods meet all sides alike; then layer by layer
+(`benchmarks.compare.layers`), and memory (`benchmarks.compare.memory`). Prints Markdown tables of
+medians and ratios, and writes every figure to a JSON file.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from typing import Any
 from sumgrad.trainer.client import Client
 from sumgrad.trainer.service.embedded import EmbeddedService
 
-from benchmarks import environment, ours
+from benchmarks import environment
+from benchmarks.compare import ours
+from benchmarks.compare.workloads import WORKLOADS, Workload, write_dataset
 from benchmarks.figures import ratio, spread
-from benchmarks.workloads import WORKLOADS, Workload, write_dataset
 
 SIDES = ("sumgrad", "ddp", "single")
 PARTS = ("layers", "memory")
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+RESULTS = Path(__file__).parents[1] / "results" / "latest.json"
 
 Figures = dict[str, dict[str, list[float]]]
 
 
 def pytorch(workload: Workload, mode: str, data: Path) -> float:
     """Samples per second of PyTorch, in processes of its own."""
-    command = [sys.executable, "-m", "benchmarks.pytorch"]
+    command = [sys.executable, "-m", "benchmarks.compare.pytorch"]
     options = ["--workload", workload.name, "--mode", mode, "--data", str(data)]
     done = subprocess.run([*command, *options], stdout=subprocess.PIPE, check=True, text=True)
     rate: float = json.loads(done.stdout)["samples_per_second"]
@@ -71,13 +72,13 @@ def in_own_process(part: str, folder: Path) -> Any:
     """Let a part of the benchmark print its tables; every figure of it."""
     figures = folder / f"{part}.json"
     print(flush=True)
-    command = [sys.executable, "-m", f"benchmarks.{part}", "--json", str(figures)]
+    command = [sys.executable, "-m", f"benchmarks.compare.{part}", "--json", str(figures)]
     subprocess.run(command, check=True)
     return json.loads(figures.read_text())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--workload", action="append", choices=WORKLOADS)
     parser.add_argument("--json", type=Path, default=RESULTS, help="default: %(default)s")

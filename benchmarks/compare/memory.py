@@ -1,4 +1,4 @@
-"""Memory beside what must be there: `python -m benchmarks.memory [--json FILE]`.
+"""Memory beside what must be there: `python -m benchmarks.compare.memory [--json FILE]`.
 
 A convolution's working set, and what a worker's step of LeNet allocates once it is in its stride.
 Prints Markdown.
@@ -26,8 +26,8 @@ from sumgrad.layers import Convolution, Network
 from sumgrad.layers.base.context import Context, Workspace
 from sumgrad.trainer.spec.parse import parse
 
-from benchmarks import ours
-from benchmarks.workloads import CLASSES, IMAGE_SHAPE, WORKLOADS
+from benchmarks.compare import ours
+from benchmarks.compare.workloads import CLASSES, IMAGE_SHAPE, WORKLOADS
 
 CONVOLUTION = Convolution(32, 5, padding=2)
 INPUT_SHAPE = (14, 14, 16)
@@ -128,7 +128,9 @@ def tables(sets: dict[int, WorkingSet], allocated: int, faults: float) -> str:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare.memory", description=__doc__
+    )
     parser.add_argument("--json", type=Path, help="where every figure goes")
     options = parser.parse_args()
     sets = {batch: working_set(batch) for batch in BATCHES}

@@ -34,7 +34,7 @@ from sumgrad.trainer.v1 import run_pb2
 from benchmarks import environment
 from benchmarks.lab import Course, Document, Lab, lab, train
 
-MNIST_MLP = Path(__file__).parents[1] / "examples" / "mnist-mlp.toml"
+MNIST_MLP = Path(__file__).parents[2] / "examples" / "mnist-mlp.toml"
 
 MNIST_NOISE = {"type": "noise", "shape": [28, 28, 1], "rows": 60_000, "classes": 10}
 
@@ -385,7 +385,3 @@ def main() -> None:
     for sentence in broken:
         print(f"BROKEN: {sentence}.")
     sys.exit(bool(broken))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What a run loses when many watch it: `python -m benchmarks.watched_run [--windows N]`.
+"""What a run loses when many watch it: `python -m benchmarks.load.watched_run [--windows N]`.
 
 A real run of a real service and its Ray on two workers. In turn, nobody watches for some seconds,
 and then the hundred streams of one client do. Steps a second are those of the run's own reports.
@@ -170,7 +170,7 @@ def _end(run: RunHandle) -> None:
 @contextmanager
 def _watching(address: str, run_id: str) -> Iterator[subprocess.Popen[str]]:
     """The client that watches, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.watched_run", "--watch", address, run_id]
+    command = [sys.executable, "-m", "benchmarks.load.watched_run", "--watch", address, run_id]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

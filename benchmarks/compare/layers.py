@@ -1,4 +1,6 @@
-"""Layer by layer against PyTorch: `python -m benchmarks.layers [--repetitions N] [--json FILE]`.
+"""Layer by layer against PyTorch.
+
+`python -m benchmarks.compare.layers [--repetitions N] [--json FILE]`
 
 Forward and backward of one layer, batch 64, float32, one thread on either side. Both sides take
 turns in one process, each for the same time, after they have been found to agree. Prints a
@@ -23,8 +25,8 @@ import torch
 from sumgrad.layers import Affine, Convolution, MaxPool
 from sumgrad.layers.base.arrays import Params
 
+from benchmarks.compare.passes import Case, Numbers, OurPass, Pass, TorchPass
 from benchmarks.figures import ratio, spread
-from benchmarks.passes import Case, Numbers, OurPass, Pass, TorchPass
 
 BATCH = 64
 SECONDS = 0.1
@@ -108,7 +110,9 @@ def table(figures: Figures) -> str:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare.layers", description=__doc__
+    )
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--json", type=Path, help="where every figure goes")
     options = parser.parse_args()

@@ -1,4 +1,6 @@
-"""PyTorch on one workload: `python -m benchmarks.pytorch --workload NAME --mode MODE --data FILE`.
+"""PyTorch on one workload.
+
+`python -m benchmarks.compare.pytorch --workload NAME --mode MODE --data FILE`
 
 Mode `single` is one process with two threads; mode `ddp` is two processes of one thread each,
 under DistributedDataParallel over gloo. Prints one JSON line, timed as rank 0 sees it.
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.workloads import IMAGE_SHAPE, WORKLOADS, Conv, Dense, MaxPool, Workload
+from benchmarks.compare.workloads import IMAGE_SHAPE, WORKLOADS, Conv, Dense, MaxPool, Workload
 
 RANKS = 2
 HOST = "127.0.0.1"
@@ -160,7 +162,9 @@ def _rank(rank: int, port: int, workload: Workload, data: Path, results: Connect
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pytorch", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare.pytorch", description=__doc__
+    )
     parser.add_argument("--workload", choices=WORKLOADS, required=True)
     parser.add_argument("--mode", choices=("ddp", "single"), required=True)
     parser.add_argument("--data", type=Path, required=True, help="written by write_dataset")

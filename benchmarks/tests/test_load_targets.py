@@ -6,9 +6,9 @@ import pytest
 
 from sumgrad.trainer.spec.parse import parse
 
-from benchmarks import service_load, watched_run
-from benchmarks.service_load import CALLERS, FLOODS, Load
-from benchmarks.watched_run import WATCHERS, Watched
+from benchmarks.load import service_load, watched_run
+from benchmarks.load.service_load import CALLERS, FLOODS, Load
+from benchmarks.load.watched_run import WATCHERS, Watched
 
 PEAK = Load(served=2000, refused=0, other=0, p50=0.01, p99=0.04, cpu=0.0004)
 FLOODED = PEAK._replace(served=1700, refused=100)

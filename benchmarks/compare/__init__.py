@@ -1,0 +1,1 @@
+"""How fast is sumgrad beside PyTorch? ``python -m benchmarks.compare``, or ``make bench``."""

@@ -1,0 +1,1 @@
+"""What do faults cost? ``python -m benchmarks.faults``, or ``make faults``."""

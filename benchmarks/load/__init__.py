@@ -1,0 +1,1 @@
+"""How many callers and watchers does a service bear?"""
