@@ -22,7 +22,7 @@ from sumgrad.trainer.runner.drill_journal import DrillJournal
 from sumgrad.trainer.runner.log_messages import tell
 from sumgrad.trainer.runner.upstream import outbox
 from sumgrad.trainer.runner.upstream.outbox import Outbox
-from sumgrad.trainer.service.cluster import attempts
+from sumgrad.trainer.service.cluster import attempt_policy
 from sumgrad.trainer.service.outputs import run_logs
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
 from sumgrad.workers.logs import log_buffer
@@ -367,7 +367,7 @@ def test_a_log_is_followed_to_the_end_of_its_run(
 def test_a_log_is_read_on_after_a_restart_of_the_service_without_a_gap(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0.0)
+    monkeypatch.setattr(attempt_policy, "CANCEL_SECONDS", 0.0)
     before = start_service()
     run = before.client.submit(document)
     runner = before.next_runner()

@@ -38,7 +38,7 @@ from sumgrad.trainer.client import (
 )
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.server.rounds.step_times import StepTimes
-from sumgrad.trainer.service.cluster import attempts
+from sumgrad.trainer.service.cluster import attempt_policy
 from sumgrad.trainer.service.cluster.launcher import JobState, Launch
 from sumgrad.trainer.service.cluster.ray_api import RayError
 from sumgrad.trainer.service.queue.scheduling import WORKERS_PER_CORE
@@ -452,7 +452,7 @@ def test_a_running_run_ends_when_its_runner_has_stopped_it(
 def test_a_runner_that_does_not_stop_has_its_job_ended(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "CANCEL_SECONDS", 0)
     run, _ = submit_and_take(service, document)
     service.client.cancel(run.id)
     assert service.launcher.stopped.get(timeout=30) == f"sumgrad-{run.id}-1"
@@ -600,7 +600,7 @@ def test_a_run_whose_runner_died_is_queued_again_and_goes_on(
 ) -> None:
     run, runner = submit_and_take(service, document)
     runner.report(progress=progress(9))
-    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "SILENCE_SECONDS", 0)
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
     launch = service.launcher.next_launch()
@@ -636,7 +636,7 @@ def test_the_reason_of_another_attempt_is_told(
     tmp_path: Path,
 ) -> None:
     run, _ = submit_and_take(service, document)
-    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "SILENCE_SECONDS", 0)
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
     service.launcher.next_launch()
@@ -649,7 +649,7 @@ def test_the_reason_of_another_attempt_is_told(
 def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "SILENCE_SECONDS", 0)
     run, _ = submit_and_take(service, document)
     service.launcher.last_line = "MemoryError"
     service.launcher.job_state = JobState.ENDED
@@ -663,7 +663,7 @@ def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
 def test_the_job_of_a_run_whose_runner_is_silent_for_too_long_is_stopped(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "LOST_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "LOST_SECONDS", 0)
     run, _ = submit_and_take(service, document)
     ended = service.client.wait(run.id)
     assert ended.state == FAILED
@@ -754,7 +754,7 @@ def test_a_run_that_is_to_pause_is_paused_where_its_runner_died(
 ) -> None:
     run, _ = submit_and_take(service, document)
     service.client.pause(run.id)
-    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "SILENCE_SECONDS", 0)
     service.launcher.job_state = JobState.ENDED
     eventually(lambda: service.client.get(run.id).state == PAUSED)
 
@@ -866,7 +866,7 @@ def test_what_a_runner_says_after_the_end_is_dropped(
 def test_a_runner_of_a_run_that_was_ended_is_told_to_stop(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "CANCEL_SECONDS", 0)
     run, runner = submit_and_take(service, document)
     service.client.cancel(run.id)
     service.client.wait(run.id)

@@ -1,4 +1,4 @@
-"""Attempts at runs: when one begins, whether it goes on, what becomes of it if it breaks off."""
+"""Attempts at the runs of a service: launch them, look after them, do what the policy decides."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
+from typing import assert_never
 
 from sumgrad.trainer.record import states
 from sumgrad.trainer.service.access.tls import Tls
-from sumgrad.trainer.service.cluster.launcher import JobState, Launch, Launcher
+from sumgrad.trainer.service.cluster import attempt_policy as policy
+from sumgrad.trainer.service.cluster.attempt_policy import Attempt, AttemptPolicy, LaunchOutcome
+from sumgrad.trainer.service.cluster.launcher import JobState, Launch, Launcher, job_name
 from sumgrad.trainer.service.cluster.ray_api import RayError, RayUnreachableError
 from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.runs import Runs
-from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.runs.watching import LOOK_UP_SECONDS
 from sumgrad.trainer.service.store.store_errors import StoreError
 from sumgrad.trainer.service.takeover.takeover import Succession
@@ -26,64 +28,52 @@ from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2
 
-SILENCE_SECONDS = 2.0
-"""A runner reports twice a second; one that is silent for longer is asked after."""
-
-LOST_SECONDS = 120.0
-"""A runner that is silent for this long has failed, whatever Ray says of it."""
-
-CANCEL_SECONDS = 10.0
-"""A runner that was told to stop has this long before its job is ended."""
-
-DECIDING_SHARE = 0.1
-"""At most this share of the time goes into deciding what starts, however long the queue is."""
-
-UNTOLD_CORES = 256
-"""What a cluster is taken to have that has not said: enough for the largest run."""
+MAX_DECIDING_SHARE = 0.1
+"""Of the time, spent on deciding which runs start, however long the queue is."""
 
 _LOG = logging.getLogger(__name__)
 
 
 class Attempts:
-    """Launches the runs of a service, and looks after those that were launched.
+    """Launches the runs of a service and looks after those that are active.
+
+    What happens is reported to the policy, see ``attempt_policy``; its instructions are carried
+    out here.
 
     Args:
-        confined: a specification within the operator's roots; raises InvalidSpecError for what it
-            may not name.
+        confined: returns a specification within the operator's roots; raises InvalidSpecError for
+            what it may not name.
 
     Attributes:
-        cores: CPUs that runs can use, of all nodes, as last heard; at least 1.
         service_address, service_tls: where runners find the service.
     """
 
     def __init__(
         self, runs: Runs, launcher: Launcher, confined: Callable[[RunSpec], RunSpec]
     ) -> None:
-        self.cores = UNTOLD_CORES
         self.service_address = ""
         self.service_tls: Tls | None = None
         self._runs = runs
         self._launcher = launcher
         self._confined = confined
+        self._policy = AttemptPolicy()
         self._succession = Succession(runs, self._is_over)
-        # Why the cluster does not answer, and which runs were told so.
-        self._silence = ""
-        self._told: set[str] = set()
-        self._deciding = 0.0
-        # Of active runs: when the runner last called, and since when it is known here that the
-        # run is to be cancelled.
-        self._heard: dict[str, float] = {}
-        self._cancelling: dict[str, float] = {}
+        self._deciding_seconds = 0.0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def cores(self) -> int:
+        """CPUs that runs can use, of all nodes, as last known; at least 1."""
+        return self._policy.cores
+
     async def start(self) -> None:
-        """Take over what ended services left, and begin to launch what is queued."""
+        """Take over the runs of ended services, and begin to launch what is queued."""
         await self._ask_cluster()
         await self._succession.begin()
-        self._task = asyncio.create_task(self._look_after_runs())
+        self._task = asyncio.create_task(self._keep_looking())
 
     async def close(self) -> None:
-        """Stop launching; runs of a temporary service are ended as cancelled."""
+        """Stop launching; end the runs of a temporary service as cancelled."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -92,11 +82,24 @@ class Attempts:
         except StoreError as error:
             _LOG.error("what the next service has to close is left open: %s", error)
 
-    def heard(self, run_id: str) -> None:
-        """The runner of a run that is active has called."""
-        self._heard[run_id] = time.monotonic()
+    def runner_called(self, run_id: str, attempt: int) -> None:
+        """Record that the runner of an active attempt sent something."""
+        self._policy.handle(policy.RunnerCalled(Attempt(run_id, attempt)), time.monotonic())
 
-    async def _look_after_runs(self) -> None:
+    async def look_once(self) -> None:
+        """Launch the runs that are to start, and look at each active attempt."""
+        await self._runs.write(self._runs.instance.live)
+        active = [stored.run for stored in await self._runs.mine(states.ACTIVE)]
+        await self._runs.settle_queue()
+        await self._ask_cluster()
+        await self._handle(policy.LookBegan(frozenset(map(_attempt, active))))
+        for run in active:
+            cancel = run.stop_requested == run_pb2.STOP_CANCEL
+            alive = self._launcher.alive()
+            await self._handle(policy.AttemptActive(_attempt(run), cancel, alive))
+        await self._succession.go_on()
+
+    async def _keep_looking(self) -> None:
         while True:
             self._runs.wake.clear()
             try:
@@ -105,90 +108,115 @@ class Attempts:
                 _LOG.error("runs cannot be looked after, trying again: %s", error)
             except Exception:  # a full disk, say: the runs are looked after again when it is over
                 _LOG.exception("runs could not be looked after; trying again")
-            await asyncio.sleep(min(LOOK_UP_SECONDS, self._deciding / DECIDING_SHARE))
+            await asyncio.sleep(min(LOOK_UP_SECONDS, self._deciding_seconds / MAX_DECIDING_SHARE))
             # Not asyncio.wait_for: in Python 3.11 it can swallow the cancellation that ends this.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_UP_SECONDS):
                     await self._runs.wake.wait()
 
-    async def look_once(self) -> None:
-        """Launch what is to start, and see to what goes on."""
-        await self._runs.write(self._runs.instance.live)
-        active = await self._runs.mine(states.ACTIVE)
-        self._forget_all_but({stored.run.id for stored in active})
-        await self._runs.settle_queue()
-        if await self._ask_cluster():
-            await self._decide()
-        for stored in active:
-            await self._look_after(stored)
-        await self._succession.go_on()
+    async def _handle(self, event: policy.Event) -> None:
+        """Report an event to the policy and carry out its instructions."""
+        for instruction in self._policy.handle(event, time.monotonic()):
+            await self._carry_out(instruction)
 
-    def _forget_all_but(self, active: Collection[str]) -> None:
-        for known in (self._heard, self._cancelling):
-            for run_id in known.keys() - active:
-                del known[run_id]
+    async def _carry_out(self, instruction: policy.Instruction) -> None:
+        match instruction:
+            case policy.HoldQueue(reason):
+                if reason:
+                    _LOG.warning("%s; runs wait for it", reason)
+                self._runs.queue.hold(reason)
+            case policy.StartRuns():
+                await self._start_runs()
+            case policy.InspectJob(attempt):
+                await self._inspect_job(attempt)
+            case policy.StopJob(attempt):
+                await self._launcher.stop_job(_job(attempt))
+            case policy.Warn(Attempt(run_id, number), message):
+                await self._runs.change(run_id, transitions.warn, number, message)
+            case policy.BreakOff(Attempt(run_id, number), reason, again):
+                await self._runs.change(run_id, transitions.break_off, number, reason, again)
+            case policy.Cancel(Attempt(run_id, number)):
+                await self._runs.change(run_id, transitions.overdue, number)
+            case policy.Fail(Attempt(run_id, number), reason):
+                await self._runs.change(run_id, transitions.fail, number, reason)
+            case _:
+                assert_never(instruction)
 
-    async def _ask_cluster(self) -> bool:
-        """Learn what the cluster has; while it does not answer or has none, nothing is launched."""
+    async def _ask_cluster(self) -> None:
+        """Ask how many CPUs the cluster has."""
+        event: policy.Event
         try:
-            cores = int(sum(await self._launcher.cpus()))
+            event = policy.ClusterAnswered(int(sum(await self._launcher.cpus())))
         except RayError as error:
-            if str(error) != self._silence:
-                _LOG.warning("%s; runs wait for it", error)
-            self._silence = str(error)
-            self._runs.queue.hold(str(error))
-            return False
-        self._silence = ""
-        self._told.clear()
-        # One that has no nodes for now may get some, and says nothing of how many.
-        self.cores = cores or UNTOLD_CORES
-        self._runs.queue.hold("" if cores else "the Ray cluster has no CPUs")
-        return cores > 0
+            event = policy.ClusterUnavailable(str(error))
+        await self._handle(event)
 
-    async def _decide(self) -> None:
-        """Launch what is to start, and tell what is to give way."""
+    async def _inspect_job(self, attempt: Attempt) -> None:
+        """Ask whether the job of an attempt has ended."""
+        job = _job(attempt)
+        match await self._launcher.state(job):
+            case JobState.ENDED:
+                last_line = await self._launcher.log_tail(job)
+                await self._handle(policy.JobEnded(attempt, last_line))
+            case JobState.UNKNOWN:
+                await self._handle(policy.JobUnknown(attempt))
+
+    async def _start_runs(self) -> None:
+        """Launch the runs that the queue starts, and ask those to stop that it preempts."""
         began = time.monotonic()
         decision = self._runs.queue.decide()
-        self._deciding = time.monotonic() - began
+        self._deciding_seconds = time.monotonic() - began
         for run_id, by in decision.preempt.items():
             await self._runs.change(run_id, transitions.preempt, self._runs.me, by)
         for run_id in decision.start:
             await self._launch(run_id)
 
     async def _launch(self, run_id: str) -> None:
+        """Begin an attempt at a queued run."""
         token = secrets.token_urlsafe(32)
         launched = await self._runs.change(run_id, transitions.launch, self._runs.me, token)
         if not launched.events:
             self._runs.doubt_queue()
             return
         run = launched.stored.run
+        outcome, reason = LaunchOutcome.TAKEN, ""
         try:
-            # Again: a link may lead elsewhere by now, and roots may be others since a restart. The
-            # run's processes look again at each file that they open.
-            await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
-            await self._launcher.start()
-            now = await self._runs.change(run_id, transitions.stop_before_launch, run.attempt)
-            if now.stored.token != token:  # the attempt is over, or another service's affair
+            if not await self._submit(run, token):
                 return
-            self._heard[run_id] = time.monotonic()
-            await self._launcher.launch(self._launch_of(run, token))
-        except StoreError:  # the run is looked after as one whose runner is silent
+        except StoreError:  # the next look finds the attempt active, and its runner silent
             raise
-        except RayUnreachableError as error:  # it is asked after, as one that was launched
-            await self._tell_of_silence(run, _without(token, error))
+        except RayUnreachableError as error:
+            outcome, reason = LaunchOutcome.UNREACHABLE, str(error)
         except (RayError, OSError) as error:
-            why = f"it could not be launched: {_without(token, error)}"
-            await self._try_again(run, why, "it is launched again")
+            outcome, reason = LaunchOutcome.REFUSED, str(error)
         except (InvalidSpecError, RuntimeError) as error:
-            await self._not_launchable(run, _without(token, error))
+            outcome, reason = LaunchOutcome.IMPOSSIBLE, str(error)
         except Exception as error:  # whatever is wrong with one run, the queue goes on
             _LOG.exception("run %s could not be launched", run_id)
-            await self._not_launchable(run, f"{type(error).__name__}: {_without(token, error)}")
+            outcome, reason = LaunchOutcome.IMPOSSIBLE, f"{type(error).__name__}: {error}"
+        # Ray may repeat what it was given, and clients and logs see the reason.
+        reason = reason.replace(token, "[token]")
+        await self._handle(policy.LaunchEnded(_attempt(run), outcome, reason))
 
-    async def _not_launchable(self, run: run_pb2.Run, why: str) -> None:
-        """Fail a run that another attempt would not help."""
-        reason = f"it could not be launched: {why}"
-        await self._runs.change(run.id, transitions.fail, run.attempt, reason)
+    async def _submit(self, run: run_pb2.Run, token: str) -> bool:
+        """Hand the job of an attempt to the cluster.
+
+        Returns:
+            False if the attempt was over before its job was handed over.
+
+        Raises:
+            InvalidSpecError: the run names what it may not name.
+            RayError: see Launcher.launch.
+        """
+        # Again: a link may lead elsewhere by now, and roots may be others since a restart. The
+        # run's processes look again at each file that they open.
+        await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
+        await self._launcher.start()
+        now = await self._runs.change(run.id, transitions.stop_before_launch, run.attempt)
+        if now.stored.token != token:  # the attempt is over, or another service's affair
+            return False
+        await self._launcher.launch(self._launch_of(run, token))
+        return True
 
     def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
         launch = Launch(run.id, run.attempt, token, self.service_address)
@@ -197,55 +225,17 @@ class Attempts:
         tls = self.service_tls
         return replace(launch, certificate=tls.certificate, certificate_name=tls.name)
 
-    async def _look_after(self, stored: StoredRun) -> None:
-        """End a run whose runner is gone, or does not stop when told to."""
-        run, now = stored.run, time.monotonic()
-        job = _job(run)
-        silence = now - self._heard.setdefault(run.id, now)
-        cancels = run.stop_requested == run_pb2.STOP_CANCEL
-        if cancels and now - self._cancelling.setdefault(run.id, now) > CANCEL_SECONDS:
-            await self._stop(job)
-            await self._runs.change(run.id, transitions.overdue, run.attempt)
-        elif not self._launcher.alive():
-            await self._try_again(run, "the Ray cluster died")
-        elif silence > LOST_SECONDS:
-            await self._stop(job)
-            await self._try_again(run, f"its runner was silent for {LOST_SECONDS:.0f} s")
-        elif silence > SILENCE_SECONDS:
-            state = JobState.UNKNOWN if self._silence else await self._launcher.state(job)
-            if state == JobState.ENDED:
-                reason = f"its runner died: {await self._launcher.log_tail(job)}"
-                await self._try_again(run, reason)
-            elif state == JobState.UNKNOWN:
-                await self._tell_of_silence(run, self._silence)
-
-    async def _stop(self, job: str) -> None:
-        """End a job, unless its cluster, which has just been asked, does not answer."""
-        if not self._silence:
-            await self._launcher.stop_job(job)
-
-    async def _tell_of_silence(self, run: run_pb2.Run, reason: str) -> None:
-        """Say once in a run that nobody knows of its runner, because its cluster is silent."""
-        if run.id not in self._told:
-            self._told.add(run.id)
-            message = f"{reason or 'the Ray cluster does not answer'}; the run waits for it"
-            await self._runs.change(run.id, transitions.warn, run.attempt, message)
-
-    async def _try_again(
-        self, run: run_pb2.Run, reason: str, again: str = transitions.GOES_ON
-    ) -> None:
-        """Queue a run whose attempt broke off."""
-        await self._runs.change(run.id, transitions.break_off, run.attempt, reason, again)
-
     async def _is_over(self, run: run_pb2.Run) -> bool:
-        return not self._silence and await self._launcher.state(_job(run)) == JobState.ENDED
+        """Whether the job of the run's present attempt is known to have ended."""
+        if self._policy.unavailable:
+            return False
+        return await self._launcher.state(_job(_attempt(run))) == JobState.ENDED
 
 
-def _job(run: run_pb2.Run) -> str:
-    """The job of the run's present attempt."""
-    return Launch(run.id, run.attempt, "", "").job
+def _attempt(run: run_pb2.Run) -> Attempt:
+    """The run's present attempt."""
+    return Attempt(run.id, run.attempt)
 
 
-def _without(token: str, error: Exception) -> str:
-    """What an error says: Ray may repeat what it was given, and clients and logs are told of it."""
-    return str(error).replace(token, "[token]")
+def _job(attempt: Attempt) -> str:
+    return job_name(attempt.run_id, attempt.number)

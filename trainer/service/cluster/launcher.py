@@ -1,4 +1,4 @@
-"""Runs as Ray jobs: launch, ask, stop."""
+"""Jobs on a Ray cluster: launch, inspect, stop."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sumgrad.trainer.service.cluster.code_package import code_package
 from sumgrad.trainer.service.cluster.ray_api import RayApi, RayError
 
 RUNNER = "-m sumgrad.trainer.runner"
-"""What every job runs. Nothing of it comes from a client."""
+"""Entry point of every job. Nothing of it comes from a client."""
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""One BLAS thread in every process of a job, set before NumPy is loaded there: the workers are the
-parallelism, and the number of threads picks the kernel and so the bits."""
+"""One BLAS thread in every process of a job, set before NumPy is loaded there: parallelism comes
+from the workers, and the number of threads selects the kernel and so the bits."""
 
 ENDED_STATUSES = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
-"""Ray's names for the states that a job does not leave."""
+"""Ray's names for the final states of a job."""
 
 T = TypeVar("T")
 
@@ -30,8 +30,8 @@ T = TypeVar("T")
 class JobState(Enum):
     """What is known of a job.
 
-    ENDED is also a job that the cluster does not know, or does not know any more because it is a
-    new cluster. UNKNOWN is one that nobody can be asked about: it may be alive.
+    ENDED includes a job that the cluster does not know, as when the cluster was replaced. UNKNOWN
+    means that the cluster did not answer: the job may be alive.
     """
 
     ALIVE = "alive"
@@ -39,13 +39,18 @@ class JobState(Enum):
     UNKNOWN = "unknown"
 
 
+def job_name(run_id: str, attempt: int) -> str:
+    """Ray's name for the job of an attempt."""
+    return f"sumgrad-{run_id}-{attempt}"
+
+
 @dataclass(frozen=True)
 class Launch:
-    """What the runner of one attempt is handed with its job.
+    """What a job hands to the runner of one attempt.
 
     Attributes:
-        certificate: the service's, PEM, which the runner trusts alone; empty without TLS.
-        certificate_name: one that it is for.
+        certificate: the service's, in PEM, the only one that the runner trusts; empty without TLS.
+        certificate_name: a host name that the certificate is valid for.
     """
 
     run_id: str
@@ -57,11 +62,7 @@ class Launch:
 
     @property
     def job(self) -> str:
-        return self.job_of(self.attempt)
-
-    def job_of(self, attempt: int) -> str:
-        """The job of an attempt at the same run."""
-        return f"sumgrad-{self.run_id}-{attempt}"
+        return job_name(self.run_id, self.attempt)
 
     def environment(self) -> dict[str, str]:
         return {
@@ -75,10 +76,11 @@ class Launch:
 
 
 class Launcher:
-    """Jobs on a Ray, which is started with the first of them if it is ours.
+    """Jobs on one Ray cluster. A cluster of the service's own is started with the first job.
 
     Args:
-        sends_code: our packages travel with each job; otherwise Ray's Python has them.
+        sends_code: whether our packages travel with each job; otherwise the cluster's Python has
+            them installed.
     """
 
     def __init__(self, ray: Cluster, sends_code: bool) -> None:
@@ -87,10 +89,10 @@ class Launcher:
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
-        """Have Ray ready.
+        """Start Ray unless it runs.
 
         Raises:
-            RayError: it cannot be had.
+            RayError: it did not start.
         """
         async with self._starting:
             if not self._ray.alive():
@@ -101,20 +103,20 @@ class Launcher:
         """CPUs of each node that jobs can use.
 
         Raises:
-            RayError: the cluster does not say.
+            RayError: the cluster did not answer, or refused.
         """
         return await self._asked(self._ray.cpus)
 
     async def launch(self, launch: Launch) -> None:
-        """Hand a run to Ray.
+        """Submit the job of an attempt, and stop that of the attempt before.
 
         Raises:
-            RayUnreachableError: Ray may or may not have taken it.
-            RayError: Ray did not take it.
+            RayUnreachableError: the cluster may or may not have the job.
+            RayError: the cluster does not have the job.
         """
         await self.start()
         if launch.attempt > 1:
-            await self.stop_job(launch.job_of(launch.attempt - 1))
+            await self.stop_job(job_name(launch.run_id, launch.attempt - 1))
         await self._asked(self._submit, launch)
 
     def _submit(self, launch: Launch) -> None:
@@ -122,22 +124,22 @@ class Launcher:
         runtime_env: dict[str, Any] = {"env_vars": ONE_THREAD}
         if self._sends_code:
             runtime_env["working_dir"] = api.put_package(*code_package())
-        # What is in a runtime environment, Ray has on the command lines of its processes and in its
-        # logs; metadata are for the driver alone.
+        # The token goes into the metadata, which only the driver gets: Ray puts the runtime
+        # environment on command lines and into its logs.
         entrypoint = f"{self._ray.python} {RUNNER}"
         api.submit(launch.job, entrypoint, runtime_env, launch.environment())
 
     def alive(self) -> bool:
-        """Whether the Ray that jobs were handed to still runs; a dead one is started again.
+        """Whether the Ray that the service started runs; ``start`` starts a dead one again.
 
-        Of a cluster of others that is only known by asking it, and so assumed.
+        True for a cluster that the service did not start, whose state only its answers show.
         """
         return self._ray.alive()
 
     async def state(self, job: str) -> JobState:
-        """Whether the job's driver still runs."""
+        """Whether the job's driver runs."""
         if not self._ray.alive():
-            return JobState.ENDED  # our own Ray takes its jobs with it
+            return JobState.ENDED  # jobs end with the service's own Ray
         try:
             status = await self._asked(lambda: self._api().status(job))
         except RayError:
@@ -145,7 +147,7 @@ class Launcher:
         return JobState.ENDED if status is None or status in ENDED_STATUSES else JobState.ALIVE
 
     async def log_tail(self, job: str) -> str:
-        """The last that is known of an ended job: what its driver printed, or why nothing is."""
+        """The last line that an ended job's driver printed, or why there is none."""
         if not self._ray.alive():
             return "the Ray cluster died"
         try:
@@ -159,7 +161,7 @@ class Launcher:
         return lines[-1][:500] if lines else "it printed nothing"
 
     async def stop_job(self, job: str) -> None:
-        """End the job's processes, if Ray still knows it."""
+        """End the job's processes, if the cluster answers and knows it."""
         if self._ray.alive():
             with contextlib.suppress(RayError):
                 await self._asked(lambda: self._api().stop(job))
@@ -173,5 +175,5 @@ class Launcher:
     async def _asked(self, call: Callable[..., T], *arguments: Any) -> T:
         try:
             return await asyncio.to_thread(call, *arguments)
-        except UsageError as error:  # a token's file that has gone since
+        except UsageError as error:  # the token's file was removed
             raise RayError(str(error)) from None

@@ -163,7 +163,7 @@ class RayApi:
     def _refusal(self, code: int, said: str) -> RayError:
         if code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return RayUnreachableError(
-                f"the Ray cluster at {self._dashboard} wants a token, or another one; put it "
+                f"the Ray cluster at {self._dashboard} needs a valid token; put it "
                 "into RAY_AUTH_TOKEN, or its file's path into RAY_AUTH_TOKEN_PATH"
             )
         if code == HTTPStatus.NOT_FOUND:

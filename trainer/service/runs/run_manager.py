@@ -346,7 +346,7 @@ class RunManager:
                 run_id, f"the folder {folder} cannot be made: {error.strerror}"
             ) from None
         taken = await self._runs.change(run_id, transitions.take, attempt, token)
-        self.attempts.heard(run_id)
+        self.attempts.runner_called(run_id, attempt)
         return taken.stored.run
 
     async def report(
@@ -366,7 +366,7 @@ class RunManager:
         check_reports(reports)
         check_log(log)
         if stored.run.state in states.ACTIVE:
-            self.attempts.heard(run_id)
+            self.attempts.runner_called(run_id, attempt)
         # Before the events, so that whoever sees the run's end finds its last lines.
         await self.logs.add(run_id, log)
         numbered = {}
@@ -402,13 +402,15 @@ class RunManager:
         spec = parse(to_document((await sender()).run.spec))
         most = await asyncio.to_thread(weights_inbox.largest_file, spec)
         path = self.directory(file.id) / WEIGHTS
-        await weights_inbox.receive(path, file, self._hearing(file.id, chunks), most, sender)
+        await weights_inbox.receive(path, file, self._calling(file, chunks), most, sender)
         return path
 
-    async def _hearing(self, run_id: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _calling(
+        self, file: runner_pb2.AnnouncedWeights, chunks: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
         """The same chunks; a runner that sends them is not silent."""
         async for chunk in chunks:
-            self.attempts.heard(run_id)
+            self.attempts.runner_called(file.id, file.attempt)
             yield chunk
 
     async def _runner_of(self, run_id: str, attempt: int, token: str) -> StoredRun:

@@ -15,6 +15,7 @@ from sumgrad.trainer.service.access.caller import Role
 from sumgrad.trainer.service.access.confinement import Address, Confinement
 from sumgrad.trainer.service.access.token_store import TokenStore
 from sumgrad.trainer.service.access.tokens import new_token
+from sumgrad.trainer.service.cluster import attempt_policy
 from sumgrad.trainer.service.store.database import Database
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.violations import InvalidSpecError
@@ -343,8 +344,13 @@ def test_without_tokens_and_roots_everything_may_be_named(
 
 
 def test_a_link_that_was_exchanged_after_the_submission_is_noticed_at_the_launch(
-    start_service: StartService, document: dict[str, Any], data: Path, outside: Path
+    start_service: StartService,
+    document: dict[str, Any],
+    data: Path,
+    outside: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(attempt_policy, "CANCEL_SECONDS", 0)
     service = start_service(data_roots=(data,))
     write_npz(data / "a.npz")
     submit = {"workers": 1, "set": ("train.shards=1",)}
@@ -355,7 +361,6 @@ def test_a_link_that_was_exchanged_after_the_submission_is_noticed_at_the_launch
     for other in blocking:
         service.next_runner().take()
         service.client.cancel(other.id)
-        service.manager.attempts._cancelling[other.id] = float("-inf")
     failed = eventually(
         lambda: (
             found

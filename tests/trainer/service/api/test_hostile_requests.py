@@ -145,9 +145,7 @@ def test_what_the_service_keeps_by_name_does_not_grow_with_the_names_that_caller
     manager = service.manager
     runs = {run.id for run in service.client.list()}
     for known in (
-        manager.attempts._heard,
-        manager.attempts._cancelling,
-        manager.attempts._told,
+        {attempt.run_id for attempt in manager.attempts._policy.statuses},
         manager._runs.queue._entries,
         manager._runs.queue._paused,
         manager.logs._files,

@@ -30,7 +30,7 @@ from sumgrad.trainer.runner.upstream.local import LocalLink, alone_in
 from sumgrad.trainer.runner.upstream.protocol import WeightsNotTakenError
 from sumgrad.trainer.runner.upstream.service import ServiceLink
 from sumgrad.trainer.service.api.run_errors import NotTheRunnerError
-from sumgrad.trainer.service.cluster import attempts, ray_api
+from sumgrad.trainer.service.cluster import attempt_policy, ray_api
 from sumgrad.trainer.service.cluster.code_package import code_package
 from sumgrad.trainer.service.cluster.launcher import JobState
 from sumgrad.trainer.service.cluster.ray_api import RayApi, RayError, RayUnreachableError
@@ -215,7 +215,7 @@ def test_a_run_waits_for_a_silent_cluster_and_starts_when_it_answers(
 ) -> None:
     silence = RayUnreachableError("the Ray cluster does not answer")
     service.launcher.silence = silence
-    eventually(lambda: service.manager.attempts._silence == str(silence))
+    eventually(lambda: service.manager.attempts._policy.unavailable == str(silence))
     run = service.client.submit(document)
     service.loop.run(service.manager.attempts.look_once())
     assert service.launcher.launched.empty()
@@ -236,11 +236,11 @@ def test_a_cluster_that_is_silent_is_not_asked_again_for_each_run(
         return JobState.UNKNOWN
 
     monkeypatch.setattr(service.launcher, "state", state)
-    monkeypatch.setattr(attempts, "SILENCE_SECONDS", -1.0)
+    monkeypatch.setattr(attempt_policy, "SILENCE_SECONDS", -1.0)
     service.loop.run(service.manager.attempts.look_once())
     assert asked  # one that answers is asked for the job
     service.launcher.silence = RayUnreachableError("the Ray cluster does not answer")
-    eventually(lambda: service.manager.attempts._silence)
+    eventually(lambda: service.manager.attempts._policy.unavailable)
     asked.clear()
     service.loop.run(service.manager.attempts.look_once())
     assert asked == []
@@ -307,7 +307,7 @@ def answering(status: int, content: bytes) -> Iterator[str]:
     [
         (200, b"<html>", "what answers at {} takes no Ray jobs"),
         (404, b"", "what answers at {} takes no Ray jobs"),
-        (401, b"", "the Ray cluster at {} wants a token, or another one; put it into "),
+        (401, b"", "the Ray cluster at {} needs a valid token; put it into "),
         (500, b"Traceback\nKeyError: 1", "the Ray cluster at {} answered 500: KeyError: 1"),
         (
             200,

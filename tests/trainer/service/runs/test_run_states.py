@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from sumgrad.trainer.client import NotPausedError, RunHandle
-from sumgrad.trainer.service.cluster import attempts
+from sumgrad.trainer.service.cluster import attempt_policy
 from sumgrad.trainer.service.cluster.launcher import JobState
 from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.stored_run import StoredRun
@@ -170,7 +170,7 @@ def test_a_run_that_was_taken_over_before_its_job_has_begun_gets_none(
 def test_a_run_that_has_paused_while_ray_was_asked_about_its_runner_stays_paused(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "SILENCE_SECONDS", 0)
     run, runner = running(service, document)
     asked, answer = threading.Event(), threading.Event()
 
@@ -242,7 +242,7 @@ def test_the_runner_of_a_paused_run_changes_nothing_but_may_repeat_itself(
 def test_a_runner_that_was_given_up_is_refused_before_there_is_another(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "LOST_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "LOST_SECONDS", 0)
     run, runner = running(service, document)
     run.pause()
     eventually(lambda: run.refresh().state == PAUSED)
@@ -257,8 +257,8 @@ def test_nothing_is_kept_in_mind_of_a_run_that_has_ended_though_its_runner_speak
     run.cancel()
     runner.report(cancelled=runner_pb2.Cancelled())
     assert runner.wishes().cancel
-    attempts = service.manager.attempts
-    eventually(lambda: not attempts._heard and not attempts._cancelling)
+    policy = service.manager.attempts._policy
+    eventually(lambda: not policy.statuses)
 
 
 # --- services that end in between ---------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_a_runner_that_does_not_stop_for_the_next_service_has_its_job_ended(
     run, runner = running(before, document)
     before.client.cancel(run.id)
     before.stop()
-    monkeypatch.setattr(attempts, "CANCEL_SECONDS", 0)
+    monkeypatch.setattr(attempt_policy, "CANCEL_SECONDS", 0)
     after = start_service(jobs=[runner.launch.job])
     assert after.launcher.stopped.get(timeout=30) == runner.launch.job
     assert after.client.wait(run.id).state == CANCELLED
