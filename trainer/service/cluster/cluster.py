@@ -1,4 +1,4 @@
-"""A Ray, ours or another's, as the launcher sees it."""
+"""What the launcher needs of a Ray cluster, its own or one that others run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Protocol
 
 
 class Cluster(Protocol):
-    """Where jobs go.
+    """A Ray cluster that takes jobs.
 
     Attributes:
-        python: the command on its nodes that is a Python.
+        python: the command that runs Python on its nodes.
         dashboard: URL of the job API, once started.
-        headers: what a caller of the job API needs to be let in.
+        headers: HTTP headers that authorize calls of the job API.
     """
 
     @property
@@ -24,10 +24,14 @@ class Cluster(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Start it and wait until it takes jobs. Raises RayError."""
 
-    def alive(self) -> bool: ...
+    def alive(self) -> bool:
+        """Whether it runs, as far as can be known without asking it."""
 
-    def cpus(self) -> tuple[float, ...]: ...
+    def cpus(self) -> tuple[float, ...]:
+        """CPUs of each of its nodes. Raises RayError."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Stop it; returns when its processes are gone."""

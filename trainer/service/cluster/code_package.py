@@ -16,7 +16,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class CodePackage(NamedTuple):
-    """An archive, and a name that follows from what is in it."""
+    """A zip archive, named by the digest of its content."""
 
     name: str
     content: bytes

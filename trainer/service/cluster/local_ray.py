@@ -1,4 +1,4 @@
-"""A Ray of our own on this machine, that ends with the service however the service ends.
+"""A Ray on this machine that ends with the service, however the service ends.
 
 ``LocalRay`` starts this file as a keeper process. The keeper starts Ray's head and waits until
 its standard input closes, which the kernel does even for a service that was killed; then it stops
@@ -27,28 +27,31 @@ from sumgrad.trainer.service.cluster.ray_api import RayApi, RayError
 
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
-"""Ray's head has this long to end in good order before its processes are killed."""
+"""The head has this long to shut down before its processes are killed."""
 
 WATCH_SECONDS = 0.2
-"""How often the keeper looks whether the head still lives."""
+"""Between the keeper's checks whether the head still runs."""
 
-OURS_ALONE = ("RAY_", "PG", "SUMGRAD_STORE", "SUMGRAD_TOKEN")
-"""Beginnings of variables that Ray does not inherit: other Rays, the way to the run store, and a
-user's token."""
+NOT_INHERITED = ("RAY_", "PG", "SUMGRAD_STORE", "SUMGRAD_TOKEN")
+"""Prefixes of environment variables that Ray does not inherit: the settings of other Rays, the run
+store's address, and a user's token."""
 
 PR_SET_CHILD_SUBREAPER = 36
 
 OBJECT_STORE_BYTES = 80 * 2**20
-"""The least that Ray takes; vectors do not travel through it."""
+"""Ray's minimum; the workers' vectors bypass the object store."""
 
 
 class LocalRay:
-    """One head node on this machine, with a token that only its user has.
+    """One head node on this machine, which only this service's user can call.
+
+    Args:
+        cores: CPUs that Ray gives out.
 
     Attributes:
         python: this process's own.
         dashboard: URL of the job API, once started.
-        headers: what a caller of the job API needs to be let in.
+        headers: HTTP headers that authorize calls of the job API.
     """
 
     python = sys.executable
@@ -73,14 +76,14 @@ class LocalRay:
         Raises:
             RayError: it did not start.
         """
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS_ALONE)}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(NOT_INHERITED)}
         self._keeper = subprocess.Popen(
             [sys.executable, "-m", "sumgrad.trainer.service.cluster.local_ray", str(self._cores)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=inherited | self._environment,
             text=True,
-            # Ctrl-C in the terminal is for the command, which then stops Ray in good order.
+            # Ctrl-C in the terminal must reach the command alone, which then stops Ray.
             start_new_session=True,
         )
         assert self._keeper.stdout is not None
@@ -92,7 +95,7 @@ class LocalRay:
         self.dashboard = answer["dashboard"]
 
     def alive(self) -> bool:
-        """Whether it was started and its head has not died since."""
+        """Whether it was started and its head runs."""
         return self._keeper is not None and self._keeper.poll() is None
 
     def cpus(self) -> tuple[float, ...]:
@@ -124,7 +127,7 @@ def free_port() -> int:
 
 def keep(cores: int) -> None:
     """The keeper process: run a head node until standard input closes."""
-    # Whatever Ray starts and loses sight of becomes a child of this process, and ends with it.
+    # Processes that outlive their parent below Ray become children of this one, and end with it.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     folder = Path(tempfile.mkdtemp(prefix="sumgrad-ray-"))
     dashboard_port = free_port()
@@ -138,7 +141,7 @@ def keep(cores: int) -> None:
                 f"--ray-client-server-port={free_port()}",
                 f"--num-cpus={cores}",
                 f"--object-store-memory={OBJECT_STORE_BYTES}",
-                # Which Ray lets everybody into: only we get into the one above it.
+                # Ray makes this folder accessible to all; the one above it is the user's alone.
                 f"--temp-dir={folder / 'r'}",
                 *("--disable-usage-stats", "--include-log-monitor=false"),
             ],
@@ -162,7 +165,7 @@ def keep(cores: int) -> None:
 
 
 def _end_children() -> None:
-    """Kill what is left, and what that leaves, until this process has no child."""
+    """Kill the children of this process, and those that it inherits, until none is left."""
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     while pids := [int(pid) for pid in children.read_text().split()]:
         for pid in pids:
@@ -174,7 +177,7 @@ def _end_children() -> None:
 
 
 def _wait_for_jobs(head: subprocess.Popen[bytes], dashboard: str, log: Path) -> str | None:
-    """Wait until jobs can be submitted; what went wrong, or None."""
+    """Wait until jobs can be submitted; return what went wrong, or None."""
     headers = {"Authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -183,9 +186,9 @@ def _wait_for_jobs(head: subprocess.Popen[bytes], dashboard: str, log: Path) -> 
         try:
             RayApi(dashboard, headers).status("none")
         except RayError:
-            # The service has gone already where its end of the pipe is closed.
+            # The service is gone when its end of the pipe is closed.
             if select.select([sys.stdin], [], [], 0.05)[0]:
-                return "it is not wanted any more"
+                return "the service ended before Ray had started"
         else:
             return None
     return f"it took no jobs within {START_SECONDS:.0f} s"

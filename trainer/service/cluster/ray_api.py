@@ -1,7 +1,7 @@
-"""What the service asks of a Ray cluster, over the HTTP API of its dashboard.
+"""Calls of a Ray cluster's dashboard over HTTP: its nodes, jobs and packages of code.
 
-Not ``ray.job_submission``: its calls have no time limit, and RAY_ADDRESS in the environment has it
-talk to another cluster than the one that it was given.
+Not ``ray.job_submission``: its calls have no time limit, and RAY_ADDRESS in the environment
+overrides the address that it is given.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 CALL_SECONDS = 10.0
 SUBMIT_SECONDS = 60.0
-"""Ray answers a submission when it has started the process that looks after the job."""
+"""Longer: Ray answers a submission when it has started the job's supervisor process."""
 
 
 class RayError(RuntimeError):
-    """Ray cannot be started or reached, or refuses."""
+    """Ray did not start, did not answer, or refused."""
 
 
 class RayUnreachableError(RayError):
-    """The cluster did not answer, so nobody knows what is there, or whether it heard."""
+    """The cluster did not answer; it may have carried out the request."""
 
 
 class RayApi:
@@ -32,17 +32,17 @@ class RayApi:
 
     Args:
         dashboard: URL, without a path.
-        headers: what a caller needs to be let in; never shown.
+        headers: HTTP headers that authorize calls; never shown.
     """
 
     def __init__(self, dashboard: str, headers: Mapping[str, str]) -> None:
         self._dashboard = dashboard.rstrip("/")
         self._headers = dict(headers)
-        # The cluster is on this machine or in its network, where no proxy is in between.
+        # The cluster is on this machine or in its network: never behind the environment's proxy.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def version(self) -> str:
-        """Of the Ray that the cluster runs.
+        """The version of Ray that the cluster runs.
 
         Raises:
             RayError
@@ -50,7 +50,7 @@ class RayApi:
         return str(self._get("/api/version")["ray_version"])
 
     def cpus(self) -> tuple[float, ...]:
-        """CPUs of each node that is alive.
+        """CPUs of each live node.
 
         Raises:
             RayError
@@ -66,10 +66,11 @@ class RayApi:
         runtime_env: Mapping[str, Any],
         metadata: Mapping[str, str],
     ) -> None:
-        """Have a job run; one of this name that there is already is left as it is.
+        """Run a job, unless the cluster has one of this name already.
 
         Args:
-            metadata: for the job's driver.
+            job: its name.
+            metadata: passed to the job's driver alone.
 
         Raises:
             RayError
@@ -96,7 +97,7 @@ class RayApi:
         return None if found is None else str(found["status"])
 
     def logs(self, job: str) -> str:
-        """What the job's driver printed; empty if the cluster does not know the job.
+        """The output of the job's driver; empty if the cluster does not know the job.
 
         Raises:
             RayError
@@ -105,7 +106,7 @@ class RayApi:
         return "" if found is None else str(found["logs"] or "")
 
     def stop(self, job: str) -> None:
-        """Have the job's processes ended, if the cluster knows it.
+        """End the job's processes, if the cluster knows the job.
 
         Raises:
             RayError
@@ -113,7 +114,7 @@ class RayApi:
         self._call("POST", f"/api/jobs/{job}/stop")
 
     def put_package(self, name: str, content: bytes) -> str:
-        """Have the cluster hold a package of code, once; the URI under which jobs use it.
+        """Upload a package of code unless the cluster has it; return the URI that jobs name.
 
         Raises:
             RayError
@@ -123,7 +124,7 @@ class RayApi:
         return f"gcs://{name}"
 
     def _get(self, path: str) -> Any:
-        """The answer's document, or None for what does not exist. Raises RayError."""
+        """The JSON of the response, or None for what does not exist. Raises RayError."""
         content = self._call("GET", path)
         try:
             return None if content is None else json.loads(content)
@@ -133,16 +134,16 @@ class RayApi:
     def _call(
         self, method: str, path: str, body: bytes | None = None, seconds: float | None = None
     ) -> bytes | None:
-        """The answer's content, or None for what does not exist.
+        """The body of the response, or None for what does not exist.
 
         Raises:
-            RayUnreachableError: the cluster may or may not have done what it was asked.
-            RayError: it refused.
+            RayUnreachableError: the cluster may or may not have carried out the request.
+            RayError: the cluster refused.
         """
         request = urllib.request.Request(self._dashboard + path, body, method=method)
         request.add_header("Content-Type", "application/octet-stream")
         for name, value in self._headers.items():
-            # Not sent on to where an answer redirects to.
+            # Not sent on when the response redirects elsewhere.
             request.add_unredirected_header(name, value)
         try:
             with self._opener.open(request, timeout=seconds or CALL_SECONDS) as response:

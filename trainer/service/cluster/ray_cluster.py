@@ -1,4 +1,4 @@
-"""A Ray cluster that others look after."""
+"""A Ray cluster that others run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.cluster.ray_api import RayApi, RayError
 
 OLDEST_RAY = (2, 52)
-"""The distribution's own bound, which pyproject.toml has."""
+"""The lower bound that pyproject.toml sets for this distribution."""
 
 
 class RayCluster:
     """A cluster known by its dashboard's URL.
 
     Attributes:
-        python: of its nodes it is only known that they have one.
+        python: found on the path of its nodes.
         dashboard: that URL.
 
     Raises:
-        UsageError: it is no such URL.
+        UsageError: the address is not a dashboard's URL.
     """
 
     python = "python"
@@ -36,22 +36,22 @@ class RayCluster:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Read anew each time, so that a token's file may be replaced."""
+        """HTTP headers that authorize calls; read each time, so that a token can be replaced."""
         token = _token(self._environment)
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def start(self) -> None:
-        """Others have started it."""
+        """Do nothing: others start it."""
 
     def alive(self) -> bool:
-        """Whether it is there is only known by asking it."""
+        """True: only its answers show whether it runs."""
         return True
 
     def cpus(self) -> tuple[float, ...]:
         """CPUs of each of its nodes.
 
         Raises:
-            RayError: it does not answer, or is too old.
+            RayError: it does not answer, or its Ray is too old.
         """
         api = RayApi(self.dashboard, self.headers)
         if not self._fits:
@@ -59,7 +59,7 @@ class RayCluster:
         try:
             return api.cpus()
         except RayError:
-            self._fits = False  # whatever answers next may be another cluster
+            self._fits = False  # the next answer may come from another cluster
             raise
 
     def _check_version(self, version: str) -> None:
@@ -72,7 +72,7 @@ class RayCluster:
         self._fits = True
 
     def stop(self) -> None:
-        """It is left as it is."""
+        """Do nothing: others stop it."""
 
     def check_reaches(self, service: str) -> None:
         """Refuse a service address that runners on another machine cannot call back.
@@ -106,12 +106,12 @@ def _dashboard(address: str) -> str:
 
 
 def _shown(address: str) -> str:
-    """Without what may be a password: all before an @, and a query."""
+    """An address without its possible passwords: all before an @, and the query."""
     return address.rpartition("@")[2].partition("?")[0]
 
 
 def _token(environment: Mapping[str, str]) -> str:
-    """As Ray's own tools find it: in the environment, in a named file, or in the user's.
+    """The token where Ray's own tools find it: a variable, a named file, or the user's file.
 
     Raises:
         UsageError: the file cannot be read.
@@ -135,7 +135,7 @@ def _token(environment: Mapping[str, str]) -> str:
 
 
 def _is_here(host: str) -> bool:
-    """Whether a name or an address is this machine's."""
+    """Whether a host name or address is this machine's."""
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
     except OSError:
