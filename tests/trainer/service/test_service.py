@@ -663,8 +663,8 @@ def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
 def test_the_job_of_a_run_whose_runner_is_silent_for_too_long_is_stopped(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt_policy, "LOST_SECONDS", 0)
     run, _ = submit_and_take(service, document)
+    monkeypatch.setattr(attempt_policy, "LOST_SECONDS", 0)
     ended = service.client.wait(run.id)
     assert ended.state == FAILED
     assert "its runner was silent for 0 s" in ended.message

@@ -242,9 +242,9 @@ def test_the_runner_of_a_paused_run_changes_nothing_but_may_repeat_itself(
 def test_a_runner_that_was_given_up_is_refused_before_there_is_another(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt_policy, "LOST_SECONDS", 0)
     run, runner = running(service, document)
     run.pause()
+    monkeypatch.setattr(attempt_policy, "LOST_SECONDS", 0)
     eventually(lambda: run.refresh().state == PAUSED)
     assert refused(runner.take)
     assert refused(runner.wishes)
