@@ -28,8 +28,7 @@ with atheris.instrument_imports(include=["trainer", "workers", "layers"]):
     )
     from sumgrad.trainer.service.api.trainer_service import status_of
     from sumgrad.trainer.spec.fit import check_against_data
-    from sumgrad.trainer.spec.messages import to_document, to_message
-    from sumgrad.trainer.spec.parse import parse
+    from sumgrad.trainer.spec.messages import spec_of, to_message
     from sumgrad.trainer.spec.violations import InvalidSpecError
     from sumgrad.trainer.v1 import service_pb2
 
@@ -68,8 +67,8 @@ def submit(content: bytes) -> None:
         check_request_id(request.request_id)
         check_labels(request.labels)
         check_spec_size(request.spec)
-        spec = parse(to_document(request.spec))
-        assert parse(to_document(to_message(spec))) == spec
+        spec = spec_of(request.spec)
+        assert spec_of(to_message(spec)) == spec
         check_against_data(spec, workers_limit=8)
     except (InvalidRequestError, InvalidSpecError) as error:
         refusal = status_of(error)

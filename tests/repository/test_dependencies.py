@@ -138,6 +138,7 @@ def test_snapshots_know_neither_the_server_nor_messages() -> None:
         ours = {module for module in imported(source) if module.partition(".")[0] in OURS}
         allowed = {
             "sumgrad.layers.base.arrays",
+            "sumgrad.trainer.durable_file",
             "sumgrad.trainer.snapshots",
             "sumgrad.workers.host.allowed_paths",
         }

@@ -28,7 +28,6 @@ from sumgrad.trainer.cli.verbs.show import (
     print_json,
     print_summary,
     print_table,
-    state_name,
 )
 from sumgrad.trainer.cli.verbs.tokens import app as tokens
 from sumgrad.trainer.cli.verbs.verify import print_verification, verification_document
@@ -44,6 +43,7 @@ from sumgrad.trainer.client.weights_download import DamagedDownloadError
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.host import state_directory, usable_cores
 from sumgrad.trainer.record import states
+from sumgrad.trainer.record.enum_names import state_name
 from sumgrad.trainer.record.verification import (
     CannotVerifyError,
     compare,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sumgrad.trainer.record.enum_names import SERIES, series_name
 from sumgrad.trainer.spec.messages import to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.toml import override, read_toml
@@ -83,15 +84,9 @@ def curves(run_id: str, series: Collection[str], max_points: int) -> service_pb2
 
 
 def _series(name: str) -> service_pb2.Series:
-    names = {_series_name(series): series for series in service_pb2.Series.values() if series}
-    if name not in names:
-        raise ValueError(f"there is no series {name!r}; there are {', '.join(names)}")
-    return names[name]
-
-
-def _series_name(series: service_pb2.Series) -> str:
-    """``SERIES_E_IN`` as ``e_in``."""
-    return service_pb2.Series.Name(series).removeprefix("SERIES_").lower()
+    if name not in SERIES:
+        raise ValueError(f"there is no series {name!r}; there are {', '.join(SERIES)}")
+    return SERIES[name]
 
 
 def state(response: service_pb2.WatchRunResponse) -> run_pb2.RunState:
@@ -102,7 +97,7 @@ def state(response: service_pb2.WatchRunResponse) -> run_pb2.RunState:
 def points(response: service_pb2.ListPointsResponse) -> Curves:
     """The curves by their names."""
     return {
-        _series_name(curve.series): list(map(Point, curve.steps, curve.values))
+        series_name(curve.series): list(map(Point, curve.steps, curve.values))
         for curve in response.curves
     }
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 
-from sumgrad.trainer.durable_file import whole_file, whole_file_on_loop
+from sumgrad.trainer.durable_file import durable_file, durable_file_on_loop
 from sumgrad.trainer.v1 import service_pb2
 
 
@@ -72,7 +72,7 @@ def save(
         DamagedDownloadError
         OSError: it cannot be written.
     """
-    with whole_file(output) as target:
+    with durable_file(output) as target:
         return receive(responses, target.write)
 
 
@@ -80,7 +80,7 @@ async def save_on_loop(
     responses: AsyncIterable[service_pb2.DownloadWeightsResponse], output: Path
 ) -> service_pb2.WeightsFile:
     """The same on an event loop, which never waits for the disk."""
-    async with whole_file_on_loop(output) as target:
+    async with durable_file_on_loop(output) as target:
         download = Download(target.write)
         async for response in responses:
             await asyncio.to_thread(download.take, response)

@@ -11,14 +11,8 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from sumgrad.trainer.record.enum_names import level_name, level_of
 from sumgrad.trainer.v1 import run_pb2
-
-_LEVEL = "LOG_LEVEL_"
-
-
-def level_name(level: run_pb2.LogLevel) -> str:
-    """``LOG_LEVEL_INFO`` as ``info``."""
-    return run_pb2.LogLevel.Name(level).removeprefix(_LEVEL).lower()
 
 
 def document(line: run_pb2.LogLine) -> dict[str, Any]:
@@ -53,7 +47,7 @@ def load(content: dict[str, Any]) -> run_pb2.LogLine:
         sequence=content["sequence"],
         time=time,
         source=content["source"],
-        level=run_pb2.LogLevel.Value(_LEVEL + content["level"].upper()),
+        level=level_of(content["level"]),
         message=content["message"],
         attempt=content["attempt"],
         step=content.get("step"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sumgrad.trainer.record import receipt
+from sumgrad.trainer.record.enum_names import state_name
 from sumgrad.trainer.spec.messages import to_document
 from sumgrad.trainer.v1 import run_pb2
 
@@ -77,9 +78,10 @@ def replayed_steps(run: run_pb2.Run, recorded: Sequence[Mark], steps: int | None
     if steps is None:
         if run.HasField("result"):
             return None
-        state = run_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
         advice = f"use --steps with {done[0]} or more" if done else "it has no digest so far"
-        raise CannotVerifyError(f"run {run.id} has no result, because it is {state}: {advice}")
+        raise CannotVerifyError(
+            f"run {run.id} has no result, because it is {state_name(run.state)}: {advice}"
+        )
     if run.HasField("result") and steps >= run.result.steps:
         return None
     if not done:

@@ -11,36 +11,36 @@ from collections.abc import Mapping
 
 import ray
 
-from sumgrad.trainer.runner.runner import Runner
+from sumgrad.trainer.runner.runner import run
 from sumgrad.trainer.runner.upstream.protocol import ServiceGoneError
-from sumgrad.trainer.runner.upstream.service import ServiceLink
+from sumgrad.trainer.runner.upstream.service import ServiceUpstream
 
 _LOG = logging.getLogger(__name__)
 
 
-def handed_over(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the service gave with the job: its metadata, as Ray tells a job's driver."""
-    found: dict[str, str] = json.loads(environment["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]
-    return found
+def job_metadata(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the service submitted with the job, as Ray passes it to the job's driver."""
+    metadata: dict[str, str] = json.loads(environment["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]
+    return metadata
 
 
 def main() -> int:
-    link = ServiceLink(handed_over(os.environ))
-    link.log.own.capture()
+    upstream = ServiceUpstream(job_metadata(os.environ))
+    upstream.log.own.capture()
     try:
         ray.init("auto", log_to_driver=False, logging_level=logging.WARNING)
-        Runner(link).run()
+        run(upstream)
     except ServiceGoneError as error:
-        print(f"the run is given up: {error}", file=sys.stderr)
+        print(f"the runner gives up: {error}", file=sys.stderr)
         return 1
     except Exception:
         _LOG.exception("the runner fails")
         raise
     finally:
         with contextlib.suppress(ServiceGoneError):
-            link.ask()
+            upstream.send_and_wait()
         ray.shutdown()
-        link.close()
+        upstream.close()
     return 0
 
 

@@ -45,19 +45,19 @@ class _Worker:
 
 
 def _settle() -> None:
-    """Spare the garbage collector what this process has imported, which stays."""
+    """Keep what this process has imported, which stays, out of garbage collection."""
     gc.collect()
     gc.freeze()
 
 
 def start_server(plan: TrainingPlan) -> Any:
-    """Start the parameter server on this very node, whose folder and fate it shares."""
+    """Start the parameter server on the runner's node, whose folder it needs."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ServerActor.options(scheduling_strategy=here).remote(plan)
 
 
 def start_worker(cpus: float) -> Any:
-    """Start a worker where there are so many CPUs; on many nodes rather than on one."""
+    """Start a worker that reserves so many CPUs; spread workers over the nodes."""
     return WorkerActor.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote()
 
 

@@ -1,4 +1,4 @@
-"""The faults that fired on purpose, from the journal that survives the process they end."""
+"""The faults of a drill that have fired, read from the journal in which they are noted first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class DrillJournal:
-    """What is new in a run's journal.
+    """Reads what is new in a run's journal.
 
     Args:
-        attempt: the reader's own; what fired in earlier ones has been told, but for the fault that
-            ended the runner itself.
+        attempt: the reader's own. Earlier ones have logged their faults, except the one that ended
+            the runner itself.
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
@@ -21,7 +21,7 @@ class DrillJournal:
         self._read = 0
 
     def fired(self) -> list[tuple[str, str, int]]:
-        """Since the last time: who failed, how, and in which step."""
+        """What has fired since the last call: target, description, step."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read)
@@ -31,9 +31,9 @@ class DrillJournal:
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
         faults = [json.loads(line) for line in whole.splitlines()]
-        return [_told(fault) for fault in faults if self._is_untold(fault)]
+        return [_described(fault) for fault in faults if self._is_new(fault)]
 
-    def _is_untold(self, fault: dict[str, Any]) -> bool:
+    def _is_new(self, fault: dict[str, Any]) -> bool:
         ended_the_runner = fault["target"] == "runner" and fault["action"] != "delay"
         return bool(
             fault["attempt"] == self._attempt
@@ -41,6 +41,6 @@ class DrillJournal:
         )
 
 
-def _told(fault: dict[str, Any]) -> tuple[str, str, int]:
+def _described(fault: dict[str, Any]) -> tuple[str, str, int]:
     message = f"drill: {fault['action']} at the point {fault['point']!r} of step {fault['step']}"
     return fault["target"], message, fault["step"]

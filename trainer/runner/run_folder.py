@@ -12,42 +12,42 @@ from sumgrad.trainer.weights.weight_file import WEIGHTS
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunFolder:
     """A run's folder.
 
     Attributes:
-        folder: named after the run.
+        path: it is named after the run.
         shared: it is the very folder that the service has.
     """
 
-    folder: Path
+    path: Path
     shared: bool
+
+    @classmethod
+    def of(cls, taken: runner_pb2.TakeRunResponse) -> RunFolder:
+        """The service's folder for the run if this node reaches it, else one of this node's.
+
+        A folder of the same path is the service's only if it has the same inode number.
+        """
+        theirs = Path(taken.directory)
+        try:
+            shared = theirs.stat().st_ino == taken.directory_inode
+        except OSError:
+            shared = False
+        if shared:
+            return cls(theirs, shared=True)
+        return cls(state_directory() / "scratch" / theirs.name, shared=False)
 
     @property
     def weights(self) -> Path:
-        return self.folder / WEIGHTS
+        return self.path / WEIGHTS
 
     @property
     def journal(self) -> Path:
         """Of the faults that fired."""
-        return self.folder / "faults.jsonl"
+        return self.path / "faults.jsonl"
 
     def clear(self) -> None:
-        """Delete what nobody needs any more, where the service has its own."""
+        """Delete the folder unless it is the service's."""
         if not self.shared:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def workplace(assignment: runner_pb2.TakeRunResponse) -> Workplace:
-    """The service's folder for the run where it is in reach here, else one of this node's.
-
-    A folder of the same path is not enough: it is the service's if it has its number too.
-    """
-    theirs = Path(assignment.directory)
-    try:
-        shared = theirs.stat().st_ino == assignment.directory_inode
-    except OSError:
-        shared = False
-    if shared:
-        return Workplace(theirs, shared=True)
-    return Workplace(state_directory() / "scratch" / theirs.name, shared=False)
+            shutil.rmtree(self.path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A run in the driver of a Ray job that somebody submitted by hand, without a service."""
+"""A run without a service, in the driver of a Ray job that was submitted by hand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import ray
 
-from sumgrad.trainer.runner.runner import Runner, ray_reason
-from sumgrad.trainer.runner.upstream.local import LocalLink, alone_in
+from sumgrad.trainer.runner.processes import ray_reason
+from sumgrad.trainer.runner.runner import run
+from sumgrad.trainer.runner.upstream.local import LocalUpstream, locked_folder
 from sumgrad.trainer.service.cluster.launcher import ONE_THREAD
 from sumgrad.trainer.service.cluster.ray_api import RayError
 from sumgrad.trainer.spec.fit import check_against_data
@@ -21,10 +22,10 @@ Show = Callable[[Iterable[service_pb2.WatchRunResponse]], None]
 
 
 def run_job(spec: RunSpec, output: Path, show: Show) -> run_pb2.Run:
-    """Train on the Ray cluster that this process belongs to; the run as it ended.
+    """Train on the Ray cluster that this process belongs to; return the run as it ended.
 
-    An interrupted run goes on from its last snapshot in the same folder. SIGTERM, which
-    ``ray job stop`` sends, and SIGINT have it take a snapshot and stop.
+    An interrupted run goes on from its last snapshot in the same folder. On SIGTERM, which
+    ``ray job stop`` sends, and on SIGINT it takes a snapshot and stops.
 
     Args:
         output: where weights and snapshots go; one folder, one run.
@@ -35,33 +36,33 @@ def run_job(spec: RunSpec, output: Path, show: Show) -> run_pb2.Run:
         RayError: there is no cluster.
     """
     check_against_data(spec)
-    with alone_in(output):
+    with locked_folder(output):
         _connect()
         try:
-            return _run(LocalLink(spec, output.resolve()), show)
+            return _run(LocalUpstream(spec, output.resolve()), show)
         finally:
             ray.shutdown()
 
 
-def _run(link: LocalLink, show: Show) -> run_pb2.Run:
+def _run(upstream: LocalUpstream, show: Show) -> run_pb2.Run:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: link.pause())
-    shown = threading.Thread(target=show, args=(link.watch(),))
+        signal.signal(number, lambda *_: upstream.pause())
+    shown = threading.Thread(target=show, args=(upstream.watch(),))
     shown.start()
     try:
-        Runner(link).run()
+        run(upstream)
     except ray.exceptions.RayError as error:
         raise RayError(
             f"Ray has failed ({ray_reason(error)}); the same command goes on from the last snapshot"
         ) from None
     finally:
-        link.close()
+        upstream.close()
         shown.join()
-    return link.run
+    return upstream.run
 
 
 def _connect() -> None:
-    """To the cluster of the job, or to the one that runs here; none is started.
+    """Connect to the job's cluster, or to the one that runs on this machine.
 
     Raises:
         RayError

@@ -27,6 +27,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from sumgrad.trainer.record.enum_names import STATES
 from sumgrad.trainer.server.rounds.step_times import BOUNDS
 from sumgrad.trainer.service.settings import TlsFiles
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
@@ -124,9 +125,8 @@ class Metrics(Collector):
 
 def _states(states: Tally[int]) -> Metric:
     family = GaugeMetricFamily("sumgrad_runs", "Runs seen since the start.", labels=["state"])
-    for name, number in run_pb2.RunState.items():
-        if number != run_pb2.RUN_STATE_UNSPECIFIED:
-            family.add_metric([name.removeprefix("RUN_STATE_").lower()], states[number])
+    for name, state in STATES.items():
+        family.add_metric([name], states[state])
     return family
 
 

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sumgrad.trainer.durable_file import durable_file, sync_folder
 from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
-
-PARTIAL = ".partial"
-"""What the name of a file ends in while it is being written."""
 
 
 class LocalFolder:
@@ -48,18 +46,9 @@ class LocalFolder:
 
     def write(self, name: str, pieces: Sequence[memoryview]) -> None:
         self._make(self._path)
-        with self._roots.pinned(self._path) as folder:
-            partial = folder / (name + PARTIAL)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-            descriptor = os.open(partial, flags, 0o666)
-            try:
-                for piece in pieces:
-                    _write(descriptor, piece)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            partial.replace(folder / name)
-            _sync(folder)
+        with self._roots.pinned(self._path) as folder, durable_file(folder / name) as file:
+            for piece in pieces:
+                _write(file.fileno(), piece)
 
     def delete(self, names: Sequence[str]) -> None:
         if not names:
@@ -68,14 +57,14 @@ class LocalFolder:
             for name in names:
                 with suppress(FileNotFoundError):
                     (folder / name).unlink()
-            _sync(folder)
+            sync_folder(folder)
 
     def _make(self, path: Path) -> None:
         if not path.is_dir():
             self._make(path.parent)
             with self._roots.pinned(path.parent) as parent:
                 (parent / path.name).mkdir(exist_ok=True)
-                _sync(parent)
+                sync_folder(parent)
 
 
 def _size(file: Path) -> int:
@@ -89,11 +78,3 @@ def _write(descriptor: int, piece: memoryview) -> None:
     # One call may write less than all: Linux stops at 2 GiB.
     while piece:
         piece = piece[os.write(descriptor, piece) :]
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from sumgrad.trainer.durable_file import name_of_partial
 from sumgrad.trainer.snapshots import manifest as manifests
 from sumgrad.trainer.snapshots.folder import open_folder
-from sumgrad.trainer.snapshots.local_folder import PARTIAL
 from sumgrad.trainer.snapshots.manifest import File, Manifest
 from sumgrad.trainer.snapshots.reader import ARRAYS, MANIFEST, read
 from sumgrad.trainer.snapshots.snapshot import (
@@ -23,7 +23,7 @@ from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
 
 _NAME = re.compile(
     rf"(?P<stem>step-(?P<step>[0-9]{{12,}})-[0-9a-f]{{16}})"
-    rf"({re.escape(ARRAYS)}|{re.escape(MANIFEST)})({re.escape(PARTIAL)})?"
+    rf"({re.escape(ARRAYS)}|{re.escape(MANIFEST)})"
 )
 
 _LISTINGS = 5
@@ -179,14 +179,7 @@ class SnapshotStore:
         """Of saves that did not come to their end."""
         names = self._folder.names()
         stems = set(_complete(names))
-        self._folder.delete(
-            [
-                name
-                for name in names
-                if (found := _NAME.fullmatch(name))
-                and (name.endswith(PARTIAL) or found["stem"] not in stems)
-            ]
-        )
+        self._folder.delete([name for name in names if _is_leftover(name, stems)])
 
     def _delete_all_but_newest(self, saved: str) -> None:
         self._damaged.discard(saved)
@@ -228,6 +221,13 @@ def _complete(names: Sequence[str]) -> list[str]:
     """The snapshots among these files, newest first, without what their names end in."""
     found = [_NAME.fullmatch(name) for name in names if name.endswith(MANIFEST)]
     return sorted((each["stem"] for each in found if each), key=_order, reverse=True)
+
+
+def _is_leftover(name: str, stems: set[str]) -> bool:
+    """Whether a file is of a save that did not come to its end; those of ``stems`` did."""
+    partial = name_of_partial(name)
+    found = _NAME.fullmatch(partial or name)
+    return found is not None and (partial is not None or found["stem"] not in stems)
 
 
 def _step(stem: str) -> int:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from sumgrad.trainer.record import enum_names
+from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.v1 import run_pb2
 
@@ -26,6 +28,15 @@ def to_message(spec: RunSpec) -> run_pb2.RunSpec:
 def to_document(message: run_pb2.RunSpec) -> dict[str, Any]:
     """A message as the document that ``parse`` checks; nothing is checked here."""
     return _document(message)
+
+
+def spec_of(message: run_pb2.RunSpec) -> RunSpec:
+    """A message as a checked specification.
+
+    Raises:
+        InvalidSpecError: with every mistake that shows without the data.
+    """
+    return parse(to_document(message))
 
 
 def _fill(message: Message, document: dict[str, Any]) -> None:
@@ -53,11 +64,7 @@ def _fill_field(message: Message, field: FieldDescriptor, value: Any) -> None:
     elif isinstance(value, dict):
         _fill(getattr(message, field.name), value)
     elif field.enum_type is not None:
-        setattr(
-            message,
-            field.name,
-            field.enum_type.values_by_name[_prefix(field) + value.upper()].number,
-        )
+        setattr(message, field.name, enum_names.number(field.enum_type, value))
     else:
         setattr(message, field.name, value)
 
@@ -73,7 +80,8 @@ def _document(message: Message) -> dict[str, Any]:
         elif isinstance(value, Message):
             document[field.name] = _document(value)
         elif field.enum_type is not None:
-            document[field.name] = _name(field, value)
+            # A number that this version does not know stays one, which ``parse`` refuses.
+            document[field.name] = enum_names.word(field.enum_type, value) or value
         elif field.message_type is not None:
             document[field.name] = [_document(element) for element in value]
         elif field.is_repeated:
@@ -81,14 +89,3 @@ def _document(message: Message) -> dict[str, Any]:
         else:
             document[field.name] = value
     return document
-
-
-def _prefix(field: FieldDescriptor) -> str:
-    enum: EnumDescriptor = field.enum_type
-    return str(enum.values_by_number[0].name.removesuffix("UNSPECIFIED"))
-
-
-def _name(field: FieldDescriptor, number: int) -> Any:
-    """The document's name of an enum value; an unknown number stays a number."""
-    value = field.enum_type.values_by_number.get(number)
-    return number if value is None else value.name.removeprefix(_prefix(field)).lower()

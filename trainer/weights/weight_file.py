@@ -1,15 +1,15 @@
-"""The trained weights: their digest, and the file they lie in."""
+"""The file of the trained weights, and the names of the tensors in it."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from safetensors.numpy import save
 
 from sumgrad.layers import Network
 from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.durable_file import durable_file
 
 WEIGHTS = "weights.safetensors"
 """The file's name in the folder of its run."""
@@ -22,24 +22,12 @@ def tensors(network: Network, flat: Array) -> dict[str, Array]:
 
 
 def write_weights(path: Path, network: Network, flat: Array, metadata: dict[str, str]) -> None:
-    """Write a safetensors file that is either whole and durable, or not there.
+    """Write a safetensors file, whole and durable or not at all.
 
     The metadata is one JSON document: the format keeps no order of several entries, and equal
-    runs shall give equal files.
+    runs must give equal files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     described = json.dumps(metadata, sort_keys=True)
-    try:
-        with partial.open("wb") as file:
-            file.write(save(tensors(network, flat), {"sumgrad": described}))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with durable_file(path) as file:
+        file.write(save(tensors(network, flat), {"sumgrad": described}))

@@ -19,7 +19,7 @@ from sumgrad.trainer.record import log_file
 from sumgrad.trainer.record.log_file import LogFile, LogReader
 from sumgrad.trainer.record.log_line import document, dump, load
 from sumgrad.trainer.runner.drill_journal import DrillJournal
-from sumgrad.trainer.runner.log_messages import tell
+from sumgrad.trainer.runner.log_messages import log_message
 from sumgrad.trainer.runner.upstream import outbox
 from sumgrad.trainer.runner.upstream.outbox import Outbox
 from sumgrad.trainer.service.cluster import attempt_policy
@@ -156,7 +156,7 @@ def test_the_runner_sends_lines_again_until_they_are_acknowledged() -> None:
     box.add([line("a"), line("b")])
     first = [(each.sequence, each.attempt, each.message) for each in box.next()]
     assert first == [(1, 2, "a"), (2, 2, "b")]
-    box.tell("worker-0", logging.ERROR, "died", 5)
+    box.write("worker-0", logging.ERROR, "died", 5)
     assert messages(box.next()) == ["a", "b", "died"]
     box.acknowledged(2)
     [left] = box.next()
@@ -166,7 +166,7 @@ def test_the_runner_sends_lines_again_until_they_are_acknowledged() -> None:
 
 
 def test_lines_that_wait_for_too_long_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "MOST_WAITING", 3)
+    monkeypatch.setattr(outbox, "MAX_WAITING_LINES", 3)
     box = Outbox(attempt=1)
     box.add(line(str(number)) for number in range(5))
     assert messages(box.next()) == ["0", "1", "2"]
@@ -178,7 +178,7 @@ def test_lines_that_wait_for_too_long_are_counted(monkeypatch: pytest.MonkeyPatc
 
 def test_figures_are_no_log_lines_and_events_are() -> None:
     def told(**kind: Any) -> Any:
-        return tell(runner_pb2.RunReport(**kind))
+        return log_message(runner_pb2.RunReport(**kind))
 
     assert told(progress=run_pb2.Progress()) is None
     assert told(epoch=run_pb2.Epoch()) is None

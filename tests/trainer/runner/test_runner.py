@@ -1,4 +1,4 @@
-"""The runner, with a Ray and a service that the test plays: who dies when, and what is made of it.
+"""The runner with a Ray and a service that the test plays: it does what its attempt decides.
 
 A played parameter server speaks over a real socket. The clock moves with each call to the service.
 """
@@ -13,15 +13,11 @@ from typing import Any
 import pytest
 import ray
 
-from sumgrad.trainer.runner import runner as module
-from sumgrad.trainer.runner.runner import (
-    RESTARTS,
-    SEND_SECONDS,
-    START_SECONDS,
-    STOP_SECONDS,
-    Runner,
-)
+from sumgrad.trainer.runner import processes
+from sumgrad.trainer.runner.attempt import RESTARTS, START_SECONDS, STOP_SECONDS
+from sumgrad.trainer.runner.runner import SEND_SECONDS, run
 from sumgrad.trainer.runner.upstream.outbox import Outbox
+from sumgrad.trainer.runner.upstream.protocol import WeightsNotTakenError
 from sumgrad.trainer.server.channel.server_endpoint import Hub
 from sumgrad.trainer.server.parameter_server import TrainingPlan
 from sumgrad.trainer.server.rounds.rounds import RUNNER
@@ -150,18 +146,20 @@ class PlayedRay:
         self.killed.append(actor)
 
 
-class PlayedLink:
+class PlayedUpstream:
     """In the place of the service."""
 
     attempt = 1
 
-    def __init__(self, folder: Path, document: dict[str, Any], **wishes: Any) -> None:
+    def __init__(
+        self, folder: Path, document: dict[str, Any], shared: bool, **requests: Any
+    ) -> None:
         self.log = Outbox(self.attempt)
         self.reports: list[Report] = []
         self.now = 0.0
         self.calls = 0
-        self.wish = runner_pb2.ReportResponse(workers=2, **wishes)
-        self._folder, self._document = folder, document
+        self.response = runner_pb2.ReportResponse(workers=2, **requests)
+        self._folder, self._document, self._shared = folder, document, shared
 
     def clock(self) -> float:
         return self.now
@@ -170,7 +168,7 @@ class PlayedLink:
         return runner_pb2.TakeRunResponse(
             spec=to_message(parse(self._document)),
             directory=str(self._folder),
-            directory_inode=self._folder.stat().st_ino,
+            directory_inode=self._folder.stat().st_ino if self._shared else 0,
             workers=2,
         )
 
@@ -181,17 +179,17 @@ class PlayedLink:
         self.calls += 1
         self.now += SEND_SECONDS
 
-    def wishes(self) -> runner_pb2.ReportResponse:
-        return self.wish
+    def requests(self) -> runner_pb2.ReportResponse:
+        return self.response
 
     def flush(self) -> None:
         pass
 
     def put_weights(self, path: Path) -> str:
-        raise AssertionError("the folder is shared")
+        raise WeightsNotTakenError("the disk is full")
 
 
-Play = Callable[..., tuple[PlayedRay, PlayedLink]]
+Play = Callable[..., tuple[PlayedRay, PlayedUpstream]]
 
 
 @pytest.fixture
@@ -201,20 +199,23 @@ def play(
     """Runs the runner with these servers, one after the other, until it ends."""
     servers: list[PlayedServer] = []
 
-    def run(*played: PlayedServer, **wishes: Any) -> tuple[PlayedRay, PlayedLink]:
+    def run_with(
+        *played: PlayedServer, shared: bool = True, **requests: Any
+    ) -> tuple[PlayedRay, PlayedUpstream]:
         servers.extend(played)
-        fake, link = PlayedRay(list(played)), PlayedLink(tmp_path, document, **wishes)
-        monkeypatch.setattr(module, "ray", fake)
-        monkeypatch.setattr(module, "start_server", fake.start_server)
-        monkeypatch.setattr(module, "start_worker", fake.start_worker)
-        Runner(link, link.clock).run()
+        fake = PlayedRay(list(played))
+        upstream = PlayedUpstream(tmp_path, document, shared, **requests)
+        monkeypatch.setattr(processes, "ray", fake)
+        monkeypatch.setattr(processes, "start_server", fake.start_server)
+        monkeypatch.setattr(processes, "start_worker", fake.start_worker)
+        run(upstream, upstream.clock)
         assert [server for server in fake.killed if isinstance(server, PlayedServer)] == list(
             played[: len(fake.plans)]
         )
         assert not set(fake.workers) - set(fake.killed), "a worker outlives its server"
-        return fake, link
+        return fake, upstream
 
-    yield run
+    yield run_with
     for server in servers:
         server.close()
 
@@ -227,24 +228,24 @@ def finishes() -> PlayedServer:
     return PlayedServer(says=(FINISHED,))
 
 
-def kinds(link: PlayedLink) -> list[str]:
-    found = [report.WhichOneof("kind") for report in link.reports]
+def kinds(upstream: PlayedUpstream) -> list[str]:
+    found = [report.WhichOneof("kind") for report in upstream.reports]
     return [kind for kind in found if kind is not None]
 
 
 def test_a_server_that_dies_while_it_starts_is_started_again(play: Play) -> None:
-    _, link = play(dies_at_start(), dies_at_start(), finishes())
-    assert [one.restarted.reason for one in link.reports[:-1]] == [REASON, REASON]
-    assert link.reports[-1] == FINISHED
+    _, upstream = play(dies_at_start(), dies_at_start(), finishes())
+    assert [one.restarted.reason for one in upstream.reports[:-1]] == [REASON, REASON]
+    assert upstream.reports[-1] == FINISHED
 
 
 @pytest.mark.parametrize("at_start", [True, False])
 def test_servers_that_die_in_a_row_fail_the_run(play: Play, at_start: bool) -> None:
-    ray, link = play(
+    ray, upstream = play(
         *(dies_at_start() if at_start else PlayedServer(lives=False) for _ in range(RESTARTS))
     )
-    assert kinds(link) == ["restarted"] * (RESTARTS - 1) + ["failed"]
-    message = link.reports[-1].failed.message
+    assert kinds(upstream) == ["restarted"] * (RESTARTS - 1) + ["failed"]
+    message = upstream.reports[-1].failed.message
     assert message == f"the parameter server died {RESTARTS} times in a row: {REASON}"
     assert len(ray.plans) == RESTARTS
 
@@ -255,46 +256,48 @@ def test_a_step_in_between_forgives_the_deaths_before_it(play: Play) -> None:
 
     # The third and the sixth death would be the end; a step that was done before is no progress.
     play(*[dies_after(step) for step in (1, 1, 2, 2, 3)], finishes())
-    _, link = play(dies_after(1), dies_after(1), dies_after(1))
-    assert link.reports[-1].WhichOneof("kind") == "failed"
+    _, upstream = play(dies_after(1), dies_after(1), dies_after(1))
+    assert upstream.reports[-1].WhichOneof("kind") == "failed"
 
 
 def test_an_error_in_the_start_of_a_server_fails_the_run_at_once(play: Play) -> None:
     error = ray.exceptions.ActorDiedError()
     error.error_msg, error._actor_init_failed = "remote traceback\nDatasetError: no rows", True
-    _, link = play(PlayedServer(Ref(error=error)))
-    [last] = link.reports
+    _, upstream = play(PlayedServer(Ref(error=error)))
+    [last] = upstream.reports
     assert last.failed.message == "the parameter server cannot start: DatasetError: no rows"
 
 
 def test_a_server_that_does_not_start_in_time_counts_as_dead(play: Play) -> None:
-    _, link = play(PlayedServer(PENDING), finishes())
-    assert kinds(link) == ["restarted", "finished"]
-    assert link.reports[0].restarted.reason == f"it has not started in {START_SECONDS:.0f} s"
-    assert link.calls > START_SECONDS / SEND_SECONDS, "the service takes a silent runner for dead"
+    _, upstream = play(PlayedServer(PENDING), finishes())
+    assert kinds(upstream) == ["restarted", "finished"]
+    assert upstream.reports[0].restarted.reason == f"it has not started in {START_SECONDS:.0f} s"
+    assert upstream.calls > START_SECONDS / SEND_SECONDS, (
+        "the service takes a silent runner for dead"
+    )
 
 
 def test_a_run_is_cancelled_while_its_server_starts(play: Play) -> None:
-    _, link = play(PlayedServer(PENDING), cancel=True)
-    assert kinds(link) == ["cancelled"]
-    assert link.now < START_SECONDS
+    _, upstream = play(PlayedServer(PENDING), cancel=True)
+    assert kinds(upstream) == ["cancelled"]
+    assert upstream.now < START_SECONDS
 
 
 def test_a_server_that_does_not_stop_is_given_up(play: Play) -> None:
-    _, link = play(PlayedServer(), cancel=True)
-    assert kinds(link) == ["cancelled"]
-    assert STOP_SECONDS < link.now < STOP_SECONDS + 3 * SEND_SECONDS
+    _, upstream = play(PlayedServer(), cancel=True)
+    assert kinds(upstream) == ["cancelled"]
+    assert STOP_SECONDS < upstream.now < STOP_SECONDS + 3 * SEND_SECONDS
 
 
 def test_a_cancelled_run_whose_server_dies_is_cancelled(play: Play) -> None:
-    _, link = play(PlayedServer(lives=False), cancel=True)
-    assert kinds(link) == ["cancelled"]
+    _, upstream = play(PlayedServer(lives=False), cancel=True)
+    assert kinds(upstream) == ["cancelled"]
 
 
 def test_another_server_starts_with_the_workers_that_are_wanted_by_then(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PlayedLink, "wishes", lambda _: runner_pb2.ReportResponse(workers=1))
+    monkeypatch.setattr(PlayedUpstream, "requests", lambda _: runner_pb2.ReportResponse(workers=1))
     played, _ = play(PlayedServer(lives=False), finishes())
     assert [plan.workers for plan in played.plans] == [2, 1]
     assert len(played.workers) == 3
@@ -304,3 +307,15 @@ def test_an_error_of_ray_itself_ends_the_attempt_and_not_the_run(play: Play) -> 
     broken = PlayedServer(Ref(error=ray.exceptions.RaySystemError("no head")))
     with pytest.raises(ray.exceptions.RaySystemError):
         play(broken)
+
+
+def test_a_run_whose_weights_the_service_refuses_fails_and_says_where_they_are(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUMGRAD_STATE", str(tmp_path / "state"))
+    _, upstream = play(finishes(), shared=False)
+    message = upstream.reports[-1].failed.message
+    assert message.startswith(
+        "the service did not take the weights: the disk is full; they lie on "
+    )
+    assert message.endswith(f"/scratch/{tmp_path.name}/weights.safetensors")

@@ -19,7 +19,7 @@ from sumgrad.trainer.arithmetic.early_stopping import EarlyStopping
 from sumgrad.trainer.arithmetic.schedules import SCHEDULES
 from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES, Descent, Momentum
 from sumgrad.trainer.spec.fit import check_against_data
-from sumgrad.trainer.spec.messages import to_document, to_message
+from sumgrad.trainer.spec.messages import spec_of, to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.run_spec import Snapshots, Train, Workers
 from sumgrad.trainer.spec.violations import InvalidSpecError
@@ -623,7 +623,7 @@ def test_faults_and_policies_survive_the_way_to_a_message_and_back(
     faults = [FAULT, FAULT | {"target": "server", "point": "applying", "every_attempt": True}]
     changes = {"faults": faults, "workers__fingerprint": "any", "train__non_finite": "skip"}
     spec = parse(changed(document, **changes))
-    assert parse(to_document(to_message(spec))) == spec
+    assert spec_of(to_message(spec)) == spec
     assert spec.faults == [Fault(**fault) for fault in faults]  # type: ignore[arg-type]
 
 
@@ -656,7 +656,7 @@ def test_an_end_and_a_start_survive_the_way_to_a_message_and_back(
     spec = parse(changed(document, train__stop_after=7, model__start_from="/w.safetensors"))
     message = to_message(spec)
     assert (message.train.stop_after, message.model.start_from) == (7, "/w.safetensors")
-    assert parse(to_document(message)) == spec
+    assert spec_of(message) == spec
 
 
 def test_training_and_its_message_have_the_same_fields() -> None:

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from sumgrad.layers import Affine, Network
-from sumgrad.trainer.runner.run_folder import workplace
-from sumgrad.trainer.runner.runner import _assigned, _plan
+from sumgrad.trainer.runner.assignment import Assignment
 from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
 from sumgrad.trainer.service.outputs import run_weights
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
@@ -25,7 +24,6 @@ from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.trainer.weights.starting_weights import starting_weights
 from sumgrad.workers.datasets import Idx, Npz, Source
 from sumgrad.workers.datasets.dataset import DatasetError
-from sumgrad.workers.drills.drill import NO_FAULTS
 from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
 
 from support.services import RunningService, StartService
@@ -273,8 +271,7 @@ def confined_run(
 
 def planned(assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
     """What the runner that was given this has the parameter server do."""
-    spec = _assigned(assignment)
-    return _plan(spec, assignment.workers, workplace(assignment), NO_FAULTS)
+    return Assignment.of(assignment, attempt=1).training_plan(assignment.workers)
 
 
 def test_a_link_that_is_exchanged_after_the_launch_is_noticed_by_the_runs_processes(
@@ -314,7 +311,7 @@ def test_without_roots_a_runner_is_told_of_none(
     service.client.submit(document)
     assignment = service.next_runner().take()
     assert not assignment.HasField("roots")
-    assert _assigned(assignment).roots == SpecRoots()
+    assert Assignment.of(assignment, attempt=1).spec.roots == SpecRoots()
 
 
 def test_the_service_reads_no_snapshot_by_a_link_that_was_exchanged(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from sumgrad.trainer.record.log_line import document, dump, level_name
+from sumgrad.trainer.record.enum_names import level_name
+from sumgrad.trainer.record.log_line import document, dump
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 
 

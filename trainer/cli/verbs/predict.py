@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sumgrad.trainer.cli.verbs.show import Document
 from sumgrad.trainer.client.prediction import Prediction, checked_rows
-from sumgrad.trainer.durable_file import whole_file
+from sumgrad.trainer.durable_file import durable_file
 from sumgrad.trainer.errors import UsageError
 from sumgrad.workers.datasets.dataset import DatasetError
 from sumgrad.workers.datasets.reading.npy_file import read_rows
@@ -52,7 +52,7 @@ def print_prediction(found: Prediction) -> None:
 
 def write_scores(found: Prediction, output: Path) -> None:
     """The scores as a .npy file. Raises OSError."""
-    with whole_file(output) as file:
+    with durable_file(output) as file:
         np.save(file, found.scores, allow_pickle=False)
 
 

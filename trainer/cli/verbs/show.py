@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sumgrad.trainer.errors import UsageError
+from sumgrad.trainer.record.enum_names import STATES, state_name, stop_name
 from sumgrad.trainer.record.verification import Mark
 from sumgrad.trainer.spec.messages import to_document
 from sumgrad.trainer.v1 import run_pb2
@@ -27,17 +28,11 @@ WIDEST = 160
 """Columns that a table line takes at the most, but for long names of runs."""
 
 
-def state_name(state: run_pb2.RunState) -> str:
-    """``RUN_STATE_RUNNING`` as ``running``."""
-    return run_pb2.RunState.Name(state).removeprefix("RUN_STATE_").lower()
-
-
 def parse_state(name: str) -> run_pb2.RunState:
     """``running`` as ``RUN_STATE_RUNNING``. Raises UsageError."""
-    states = {state_name(state): state for state in run_pb2.RunState.values() if state}
-    if name not in states:
-        raise UsageError(f"--state must be one of {', '.join(states)}, got {name!r}")
-    return states[name]
+    if name not in STATES:
+        raise UsageError(f"--state must be one of {', '.join(STATES)}, got {name!r}")
+    return STATES[name]
 
 
 def document(run: run_pb2.Run) -> Document:
@@ -75,17 +70,13 @@ def document(run: run_pb2.Run) -> Document:
         "snapshot_step": run.snapshot_step or None,
         "queue": _queue(run.queue) if run.HasField("queue") else None,
         "preempted_by": run.preempted_by or None,
-        "stop_requested": _stop(run.stop_requested),
+        "stop_requested": stop_name(run.stop_requested) if run.stop_requested else None,
         "message": run.message or None,
         "warnings": list(run.warnings),
         "created": _time(run, "created"),
         "started": _time(run, "started"),
         "ended": _time(run, "ended"),
     }
-
-
-def _stop(stop: run_pb2.Stop) -> str | None:
-    return run_pb2.Stop.Name(stop).removeprefix("STOP_").lower() if stop else None
 
 
 def _queue(status: run_pb2.QueueStatus) -> Document:

@@ -18,18 +18,18 @@ from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
 
 
-class LocalLink:
+class LocalUpstream:
     """The runner's end, and the command's.
 
-    Every worker asks for a whole CPU; those that the cluster has no room for wait for it.
+    Each worker reserves a whole CPU; workers beyond the cluster's CPUs wait for one.
 
     Args:
-        output: the run's folder; what an interrupted run left there is gone on from.
+        output: the run's folder; an interrupted run goes on from what it left there.
 
     Attributes:
         run: the run as it is now.
         log: the run's log lines, which go to ``log.jsonl`` in the folder.
-        responses: what there is to be shown, for another thread; None after the last.
+        responses: what is to be shown, for another thread; None after the last.
     """
 
     attempt = 1
@@ -45,7 +45,7 @@ class LocalLink:
         self.responses: queue.Queue[service_pb2.WatchRunResponse | None] = queue.Queue()
 
     def take(self) -> runner_pb2.TakeRunResponse:
-        self._happen(state_event(run_pb2.RUN_STATE_RUNNING))
+        self._apply(state_event(run_pb2.RUN_STATE_RUNNING))
         return runner_pb2.TakeRunResponse(
             spec=self.run.spec,
             directory=str(self._output),
@@ -56,21 +56,21 @@ class LocalLink:
 
     def add(self, report: runner_pb2.RunReport) -> None:
         if not report.HasField("step_times"):
-            self._happen(from_report(report))
+            self._apply(from_report(report))
 
     def send(self) -> None:
         self._write_log()
 
-    def wishes(self) -> runner_pb2.ReportResponse:
+    def requests(self) -> runner_pb2.ReportResponse:
         return runner_pb2.ReportResponse(pause=self._pause, workers=self.run.workers)
 
     def flush(self) -> None:
-        """Write what is left of the log; every report was taken as it came."""
+        """Write the rest of the log; reports were applied as they came."""
         while self._write_log():
             pass
 
     def _write_log(self) -> int:
-        """The number of lines that went to the file; a disk that is full costs them only."""
+        """Write the next lines, and return how many; those that a full disk refuses are lost."""
         lines = self.log.next()
         self.log.acknowledged(len(lines))
         for line in lines:
@@ -87,25 +87,25 @@ class LocalLink:
         self._pause = True
 
     def close(self) -> None:
-        """There is nothing more to show."""
+        """End ``watch``."""
         self.responses.put(None)
 
     def watch(self) -> Iterator[service_pb2.WatchRunResponse]:
-        """What there is to be shown, until ``close``."""
+        """What is to be shown, until ``close``."""
         while (response := self.responses.get()) is not None:
             yield response
 
-    def _happen(self, event: run_pb2.Event) -> None:
+    def _apply(self, event: run_pb2.Event) -> None:
         if history.apply(self.run, event):
             self.responses.put(service_pb2.WatchRunResponse(event=event))
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Have a folder, made if need be, that no other run-job works in meanwhile.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder unless it is there, and keep every other run-job out of it.
 
     Raises:
-        UsageError: it cannot be had.
+        UsageError: it cannot be made, or another run-job works in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Log lines of a run that the service has not acknowledged yet."""
+"""Log lines of a run until the service acknowledges them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sumgrad.trainer.server.channel.log_lines import log_lines
 from sumgrad.trainer.v1 import run_pb2
 from sumgrad.workers.logs.log_buffer import LogBuffer
 
-MOST_WAITING = 10_000
-"""Lines that come while the service does not answer are left out beyond these."""
+MAX_WAITING_LINES = 10_000
+"""Further lines are left out until the service answers."""
 
-MOST_AT_ONCE = 100
-"""Lines of one call; with the longest messages, in four bytes a character, it has 3.2 MB."""
+MAX_LINES_PER_CALL = 100
+"""With the longest messages, in four bytes a character, these take 3.2 MB."""
 
 RUNNER = "runner"
 
 
 class Outbox:
-    """Lines in order and each under a number of its own, so that one sent twice is known.
+    """Lines in order, numbered, so that the service recognises a line that is sent twice.
 
     Attributes:
         own: what the runner itself logs and prints.
@@ -29,20 +29,20 @@ class Outbox:
     def __init__(self, attempt: int) -> None:
         self.own = LogBuffer()
         self._attempt = attempt
-        # What the runner tells of other processes, under their names.
-        self._told: dict[str, LogBuffer] = {}
+        # What the runner logs of other processes, by their names.
+        self._buffers: dict[str, LogBuffer] = {}
         self._waiting: deque[run_pb2.LogLine] = deque()
         self._number = self._left_out = 0
 
-    def tell(self, source: str, level: int, message: str, step: int | None = None) -> None:
-        """Log something of another process."""
-        self._told.setdefault(source, LogBuffer()).add(level, message, step)
-        self._collect(source, self._told[source])
+    def write(self, source: str, level: int, message: str, step: int | None = None) -> None:
+        """Log a message about another process."""
+        self._buffers.setdefault(source, LogBuffer()).add(level, message, step)
+        self._collect(source, self._buffers[source])
 
     def add(self, lines: Iterable[run_pb2.LogLine]) -> None:
-        """Lines that other processes have handed over."""
+        """Put lines that other processes sent in line."""
         for line in lines:
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= MAX_WAITING_LINES:
                 self._left_out += 1
                 continue
             self._number += 1
@@ -52,16 +52,16 @@ class Outbox:
     def next(self) -> list[run_pb2.LogLine]:
         """The lines to send now; the same ones until they are acknowledged."""
         self._collect(RUNNER, self.own)
-        return [self._waiting[i] for i in range(min(MOST_AT_ONCE, len(self._waiting)))]
+        return [self._waiting[i] for i in range(min(MAX_LINES_PER_CALL, len(self._waiting)))]
 
     def acknowledged(self, lines: int) -> None:
-        """The service has the first so many."""
+        """Forget the first lines: the service has them."""
         for _ in range(lines):
             self._waiting.popleft()
         if self._left_out:
             count, self._left_out = self._left_out, 0
             message = f"{count} lines were left out: the service did not answer for too long"
-            self.tell(RUNNER, logging.WARNING, message)
+            self.write(RUNNER, logging.WARNING, message)
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -1,4 +1,4 @@
-"""What a runner needs of whoever wants its run: a service, or the command that started it."""
+"""What a runner needs of its upstream: a service, or the command that started it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sumgrad.trainer.v1 import runner_pb2
 
 
 class ServiceGoneError(RuntimeError):
-    """The service cannot be reached, or does not want this runner any more."""
+    """The service cannot be reached, or has started another attempt."""
 
 
 class WeightsNotTakenError(RuntimeError):
     """The service does not store the weights; the message says why."""
 
 
-class Link(Protocol):
-    """Assignment and wishes come down, reports, log lines and weights go up.
+class Upstream(Protocol):
+    """Gives assignment and requests; takes reports, log lines and weights.
 
     Attributes:
         log: the run's log lines, which go with the reports.
@@ -35,7 +35,7 @@ class Link(Protocol):
 
     def send(self) -> None: ...
 
-    def wishes(self) -> runner_pb2.ReportResponse | None: ...
+    def requests(self) -> runner_pb2.ReportResponse | None: ...
 
     def flush(self) -> None: ...
 

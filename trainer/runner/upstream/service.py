@@ -1,4 +1,4 @@
-"""The runner's calls to the service."""
+"""The service as a runner's upstream, over gRPC."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CALL_SECONDS = 10.0
 PUT_SECONDS = 1800.0
 CHUNK_BYTES = 2**20
 GONE_SECONDS = 600.0
-"""A service that cannot be reached, or cannot store the weights, for this long is given up."""
+"""The runner gives up when it cannot reach the service, or store the weights, for this long."""
 
-MOST_BYTES = 2**19
-"""Of the reports in one call; with the most log lines that go with them, it has 3.7 MB of the 4 MiB
+MAX_REPORT_BYTES = 2**19
+"""Of the reports in one call: with MAX_LINES_PER_CALL beside them, a call has 3.7 MB of the 4 MiB
 that the service takes."""
 
 FINAL = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})
-"""Refusals of the weights that another try does not change."""
+"""Refusals of the weights that another try would not change."""
 
 
-class ServiceLink:
-    """Reports in order and without loss: what is not acknowledged is sent again.
+class ServiceUpstream:
+    """Sends reports in order and without loss: again, until they are acknowledged.
 
     Attributes:
         log: the run's log lines, which go with the reports.
@@ -62,7 +62,7 @@ class ServiceLink:
         return int(self._who["attempt"])
 
     def take(self) -> runner_pb2.TakeRunResponse:
-        """What to do."""
+        """The assignment."""
         request = runner_pb2.TakeRunRequest(**self._who)
         return self._stub.TakeRun(request, timeout=CALL_SECONDS, wait_for_ready=True)
 
@@ -75,7 +75,7 @@ class ServiceLink:
     def send(self) -> None:
         """Send what is in line, as much as one call holds, unless the last call is under way.
 
-        It does not wait for the answer: workers that die meanwhile are to be replaced.
+        Do not wait for the answer: workers that die meanwhile must be replaced.
         """
         if self._call is None:
             lines, reports = self.log.next(), self._portion()
@@ -83,26 +83,26 @@ class ServiceLink:
             self._call = self._stub.Report.future(request, timeout=CALL_SECONDS)
             self._held = len(reports), len(lines)
 
-    def wishes(self) -> runner_pb2.ReportResponse | None:
-        """What the service answered to the last ``send``, once, if it has.
+    def requests(self) -> runner_pb2.ReportResponse | None:
+        """The service's answer to the last ``send``, once; None until it is there.
 
         Raises:
-            ServiceGoneError: it has not answered for GONE_SECONDS, or refuses this runner.
+            ServiceGoneError: it has not answered for GONE_SECONDS, or has another attempt.
         """
         return None if self._call is None or not self._call.done() else self._answer()
 
-    def ask(self) -> runner_pb2.ReportResponse | None:
-        """Send, and wait for what the service wishes; None if it did not answer.
+    def send_and_wait(self) -> runner_pb2.ReportResponse | None:
+        """Send, and wait for the answer; None if the call failed.
 
         Raises:
-            ServiceGoneError: see ``wishes``.
+            ServiceGoneError: see ``requests``.
         """
         self.send()
         return self._answer()
 
     def _portion(self) -> list[runner_pb2.RunReport]:
         """The first reports in line, as many as go with one call."""
-        left = MOST_BYTES
+        left = MAX_REPORT_BYTES
         for count, report in enumerate(self._waiting):
             left -= report.ByteSize()
             if left < 0 < count:
@@ -129,18 +129,18 @@ class ServiceLink:
         """Send until everything is acknowledged.
 
         Raises:
-            ServiceGoneError: see ``wishes``.
+            ServiceGoneError: see ``requests``.
         """
         while self._waiting or self.log or self._call is not None:
-            if self.ask() is None:
+            if self.send_and_wait() is None:
                 time.sleep(0.5)
 
     def put_weights(self, path: Path) -> str:
-        """Send the file of the weights until the service has it; where it lies there.
+        """Send the file of the weights until the service has it; its path there.
 
         Raises:
-            ServiceGoneError: see ``wishes``.
-            WeightsNotTakenError: it answers, and does not take them.
+            ServiceGoneError: see ``requests``.
+            WeightsNotTakenError: it answers, but does not store them.
         """
         failing = 0.0
         while True:
@@ -148,7 +148,7 @@ class ServiceLink:
                 response = self._stub.PutWeights(self._parts(path), timeout=PUT_SECONDS)
                 return str(response.path)
             except grpc.RpcError as error:
-                self.ask()  # says too whether the service still wants this runner
+                self.send_and_wait()  # raises if another attempt has taken over
                 now = self._clock()
                 failing = failing or now
                 if error.code() in FINAL or now - failing > GONE_SECONDS:
@@ -171,7 +171,7 @@ class ServiceLink:
 
 
 def _channel(environment: Mapping[str, str]) -> grpc.Channel:
-    """To the one service that has the certificate, under whatever address it is reached."""
+    """Connect to the service, by whatever address; it must have the certificate if one is given."""
     address = environment["SUMGRAD_SERVICE"]
     certificate = environment.get("SUMGRAD_SERVICE_CERTIFICATE")
     if not certificate:

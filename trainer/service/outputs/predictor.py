@@ -20,8 +20,7 @@ from sumgrad.trainer.service.outputs import run_weights
 from sumgrad.trainer.service.outputs.run_weights import Place
 from sumgrad.trainer.spec.allowed_locations import SpecRoots
 from sumgrad.trainer.spec.fit import describe_data
-from sumgrad.trainer.spec.messages import to_document
-from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.spec.messages import spec_of
 from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, service_pb2
@@ -117,7 +116,7 @@ class Predictor:
         key = (run.id, place.step, place.snapshots is not None)
         found = self._cache.pop(key, None)
         if found is None:
-            spec = parse(to_document(run.spec)).within(self._roots)
+            spec = spec_of(run.spec).within(self._roots)
             found = Weights(spec, run_weights.arrays(place))
         self._cache[key] = found
         while len(self._cache) > 1 and self._too_much():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sumgrad.trainer.record import states
+from sumgrad.trainer.record.enum_names import state_name
 from sumgrad.trainer.record.events import STOPS
 from sumgrad.trainer.record.log_file import LogFile, LogReader
 from sumgrad.trainer.service.api.request_limits import HEARTBEAT_SECONDS
@@ -181,7 +182,7 @@ def _told(run: run_pb2.Run, event: run_pb2.Event) -> run_pb2.LogLine | None:
     match event.WhichOneof("kind"):
         case "state_change":
             change = event.state_change
-            state = run_pb2.RunState.Name(change.state).removeprefix("RUN_STATE_").lower()
+            state = state_name(change.state)
             message = f"{state}: {change.message}" if change.message else state
             level = _LEVELS.get(change.state, run_pb2.LOG_LEVEL_INFO)
         case "warning":

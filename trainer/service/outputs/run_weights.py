@@ -13,6 +13,7 @@ from safetensors.numpy import load
 
 from sumgrad.layers.base.arrays import Array
 from sumgrad.trainer.record import states
+from sumgrad.trainer.record.enum_names import state_name
 from sumgrad.trainer.snapshots.location import snapshots_of
 from sumgrad.trainer.snapshots.snapshot import SnapshotError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
@@ -79,7 +80,7 @@ def find(
 
 
 def _nothing(run: run_pb2.Run, steps: list[int], step: int | None, location: str) -> str:
-    state = run_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
+    state = state_name(run.state)
     if step is not None:
         known = [*steps, *([run.result.steps] if run.HasField("result") else [])]
         there = ", ".join(map(str, known)) or "none"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
+from sumgrad.trainer.durable_file import durable_file_on_loop, sync_file
 from sumgrad.trainer.service.api.request_limits import InvalidRequestError
 from sumgrad.trainer.spec.fit import MAX_PARAMETERS, describe_data
 from sumgrad.trainer.spec.run_spec import RunSpec
@@ -47,7 +46,7 @@ async def receive(
     most: int,
     check: Callable[[], Awaitable[object]],
 ) -> None:
-    """Write a file that is either whole, as announced and durable, or not there.
+    """Write a file that is whole, as announced and durable, or leave what was there.
 
     Args:
         most: bytes that it may have.
@@ -61,24 +60,20 @@ async def receive(
         raise InvalidRequestError(
             "file.bytes", f"must be at most {most:,} for this network, got {file.bytes:,}"
         )
-    # A name of its own: the sender may try again before the end of a try is noticed here.
-    partial = path.with_name(f"incoming-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as written:
-            await _copy(chunks, written, file.bytes, file.sha256)
-            await asyncio.to_thread(os.fsync, written.fileno())
-        await check()
-        partial.replace(path)
+        async with durable_file_on_loop(path) as target:
+            await _copy(chunks, target, file.bytes, file.sha256)
+            # The disk may be slow: sync before the check, so that the file appears right after it.
+            await asyncio.to_thread(sync_file, target)
+            await check()
     except OSError as error:
         raise WeightsNotStoredError(
             f"the weights cannot be written to {path}: {error.strerror}"
         ) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-async def _copy(chunks: AsyncIterator[bytes], file: BinaryIO, size: int, sha256: bytes) -> None:
+async def _copy(chunks: AsyncIterator[bytes], file: IO[bytes], size: int, sha256: bytes) -> None:
     found, received = hashlib.sha256(), 0
     async for chunk in chunks:
         received += len(chunk)
@@ -91,4 +86,3 @@ async def _copy(chunks: AsyncIterator[bytes], file: BinaryIO, size: int, sha256:
             f"the weights did not come as they were announced, {size} bytes with SHA-256 "
             f"{sha256.hex()[:16]}…; send them again"
         )
-    file.flush()

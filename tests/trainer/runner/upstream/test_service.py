@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-from sumgrad.trainer.runner.upstream.outbox import MOST_AT_ONCE
+from sumgrad.trainer.runner.upstream.outbox import MAX_LINES_PER_CALL
 from sumgrad.trainer.runner.upstream.protocol import ServiceGoneError
-from sumgrad.trainer.runner.upstream.service import GONE_SECONDS, MOST_BYTES, ServiceLink
+from sumgrad.trainer.runner.upstream.service import GONE_SECONDS, MAX_REPORT_BYTES, ServiceUpstream
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
 from sumgrad.workers.logs.log_buffer import LONGEST_MESSAGE
 
@@ -30,20 +30,20 @@ def test_what_has_gathered_while_the_service_was_away_goes_in_portions(
     service: RunningService, document: dict[str, Any]
 ) -> None:
     run = service.client.submit(document)
-    link = ServiceLink(service.launcher.next_launch().environment())
-    link.take()
+    upstream = ServiceUpstream(service.launcher.next_launch().environment())
+    upstream.take()
     # More than the service takes in one message, and log lines beside it; some are as large as a
     # portion, or larger.
-    sizes = [10_000] * 600 + [MOST_BYTES - 100, MOST_BYTES + 1, 1]
+    sizes = [10_000] * 600 + [MAX_REPORT_BYTES - 100, MAX_REPORT_BYTES + 1, 1]
     for number, size in enumerate(sizes):
-        link.add(warning(f"{number} ".ljust(size, ".")))
+        upstream.add(warning(f"{number} ".ljust(size, ".")))
     line = run_pb2.LogLine(message="\N{GRINNING FACE}" * LONGEST_MESSAGE)
-    for _ in range(2 * MOST_AT_ONCE):
-        link.log.add([run_pb2.LogLine(message=line.message)])
+    for _ in range(2 * MAX_LINES_PER_CALL):
+        upstream.log.add([run_pb2.LogLine(message=line.message)])
     try:
-        link.flush()
+        upstream.flush()
     finally:
-        link.close()
+        upstream.close()
     events: list[run_pb2.Event] = []
     while page := service.loop.run(service.manager.events(run.id, len(events))):
         events += page
@@ -71,16 +71,16 @@ class PlayedService(runner_pb2_grpc.RunnerServiceServicer):
 
 
 @pytest.fixture
-def played() -> Iterator[tuple[PlayedService, ServiceLink]]:
+def played() -> Iterator[tuple[PlayedService, ServiceUpstream]]:
     service = PlayedService()
     server = grpc.server(ThreadPoolExecutor(2))
     runner_pb2_grpc.add_RunnerServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    link = ServiceLink(environment(port))
-    yield service, link
+    upstream = ServiceUpstream(environment(port))
+    yield service, upstream
     service.go_on.set()
-    link.close()
+    upstream.close()
     server.stop(None).wait(SECONDS)
 
 
@@ -94,36 +94,36 @@ def environment(port: int) -> dict[str, str]:
 
 
 def test_a_service_that_is_slow_to_answer_is_not_waited_for(
-    played: tuple[PlayedService, ServiceLink],
+    played: tuple[PlayedService, ServiceUpstream],
 ) -> None:
-    service, link = played
-    link.add(warning("first"))
-    link.send()
+    service, upstream = played
+    upstream.add(warning("first"))
+    upstream.send()
     eventually(lambda: service.taken)
-    link.add(warning("second"))
-    link.send()
-    assert link.wishes() is None
+    upstream.add(warning("second"))
+    upstream.send()
+    assert upstream.requests() is None
     assert service.taken == [[1]], "one call at a time"
     service.go_on.set()
-    wishes = eventually(link.wishes)
-    assert wishes is not None
-    assert wishes.workers == 1
-    assert link.wishes() is None
-    link.flush()
+    requests = eventually(upstream.requests)
+    assert requests is not None
+    assert requests.workers == 1
+    assert upstream.requests() is None
+    upstream.flush()
     assert service.taken == [[1], [2]]
 
 
 def test_a_service_that_does_not_answer_is_given_up_in_the_end() -> None:
     now = 0.0
     # Nobody listens on this port.
-    link = ServiceLink(environment(9), lambda: now)
+    upstream = ServiceUpstream(environment(9), lambda: now)
     try:
-        link.add(warning("lost"))
-        assert link.ask() is None
+        upstream.add(warning("lost"))
+        assert upstream.send_and_wait() is None
         now = GONE_SECONDS
-        assert link.ask() is None
+        assert upstream.send_and_wait() is None
         now = GONE_SECONDS + 0.1
         with pytest.raises(ServiceGoneError, match="no answer for 600 s"):
-            link.ask()
+            upstream.send_and_wait()
     finally:
-        link.close()
+        upstream.close()

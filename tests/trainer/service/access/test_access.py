@@ -35,7 +35,7 @@ from sumgrad.trainer.client import (
 )
 from sumgrad.trainer.client.connection import Connection
 from sumgrad.trainer.errors import UsageError
-from sumgrad.trainer.runner.upstream.service import ServiceLink
+from sumgrad.trainer.runner.upstream.service import ServiceUpstream
 from sumgrad.trainer.service.access import audit, authentication
 from sumgrad.trainer.service.access.caller import Caller, Role
 from sumgrad.trainer.service.access.permissions import METHODS
@@ -653,14 +653,14 @@ def test_a_service_with_tls_is_reached_by_who_trusts_its_ca(
     launch = service.launcher.next_launch()
     environment = launch.environment()
     assert launch.service.startswith("0.0.0.0:")
-    link = ServiceLink(environment)
-    assert link.take().spec == run.info.spec
-    link.close()
+    upstream = ServiceUpstream(environment)
+    assert upstream.take().spec == run.info.spec
+    upstream.close()
     other = other_authority.issue("server").certificate.read_text()
-    link = ServiceLink(environment | {"SUMGRAD_SERVICE_CERTIFICATE": other})
-    link.add(runner_pb2.RunReport(progress=run_pb2.Progress(step=1)))
-    assert link.ask() is None
-    link.close()
+    upstream = ServiceUpstream(environment | {"SUMGRAD_SERVICE_CERTIFICATE": other})
+    upstream.add(runner_pb2.RunReport(progress=run_pb2.Progress(step=1)))
+    assert upstream.send_and_wait() is None
+    upstream.close()
 
 
 def test_with_a_client_ca_callers_need_a_certificate_and_runners_do_not(
@@ -689,9 +689,9 @@ def test_with_a_client_ca_callers_need_a_certificate_and_runners_do_not(
             assert call(channel, name, run.id, token) == grpc.StatusCode.UNAVAILABLE
     launch = service.launcher.next_launch()
     assert launch.service != service.address
-    link = ServiceLink(launch.environment())
-    assert link.take().spec == run.info.spec
-    link.close()
+    upstream = ServiceUpstream(launch.environment())
+    assert upstream.take().spec == run.info.spec
+    upstream.close()
     with channel_to(service, authority, mine) as channel:
         with pytest.raises(grpc.RpcError) as caught:
             PlayedRunner(launch, channel).take()

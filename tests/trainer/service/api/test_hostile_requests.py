@@ -28,7 +28,7 @@ from sumgrad.trainer.client import Client
 from sumgrad.trainer.service.cluster.launcher import Launch
 from sumgrad.trainer.service.settings import Limits
 from sumgrad.trainer.spec.fit import check_against_data
-from sumgrad.trainer.spec.messages import to_document, to_message
+from sumgrad.trainer.spec.messages import spec_of, to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
@@ -69,7 +69,7 @@ def test_a_submission_is_valid_or_refused_with_a_sentence_for_each_mistake(rando
     except DecodeError:
         return
     try:
-        spec = parse(to_document(request.spec))
+        spec = spec_of(request.spec)
         check_against_data(spec, workers_limit=8)
     except InvalidSpecError as error:
         spec, mistakes = None, error.violations
@@ -77,7 +77,7 @@ def test_a_submission_is_valid_or_refused_with_a_sentence_for_each_mistake(rando
         assert mistakes
         assert all(mistake.description for mistake in mistakes)
     else:
-        assert parse(to_document(to_message(spec))) == spec
+        assert spec_of(to_message(spec)) == spec
 
 
 def test_hostile_messages_reach_both_sides_of_the_checks() -> None:
@@ -85,7 +85,7 @@ def test_hostile_messages_reach_both_sides_of_the_checks() -> None:
     for _ in range(300):
         try:
             request = service_pb2.SubmitRunRequest.FromString(hostile(random, METHODS[SUBMIT]))
-            parse(to_document(request.spec))
+            spec_of(request.spec)
             found.add("valid")
         except DecodeError:
             found.add("malformed")

@@ -24,11 +24,10 @@ from hypothesis import strategies as st
 
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.record.receipt import code_version
-from sumgrad.trainer.runner.run_folder import workplace
-from sumgrad.trainer.runner.runner import Runner
-from sumgrad.trainer.runner.upstream.local import LocalLink, alone_in
+from sumgrad.trainer.runner.run_folder import RunFolder
+from sumgrad.trainer.runner.upstream.local import LocalUpstream, locked_folder
 from sumgrad.trainer.runner.upstream.protocol import WeightsNotTakenError
-from sumgrad.trainer.runner.upstream.service import ServiceLink
+from sumgrad.trainer.runner.upstream.service import ServiceUpstream
 from sumgrad.trainer.service.api.run_errors import NotTheRunnerError
 from sumgrad.trainer.service.cluster import attempt_policy, ray_api
 from sumgrad.trainer.service.cluster.code_package import code_package
@@ -139,35 +138,19 @@ def test_weights_that_are_larger_than_the_network_are_refused_before_they_come(
     assert 4 * parameters < most < 4 * parameters + 5 * 2**20
     file = tmp_path / "weights"
     file.write_bytes(bytes(most + 1))
-    link = ServiceLink(runner.launch.environment())
+    upstream = ServiceUpstream(runner.launch.environment())
     try:
         # Another try would change nothing, so the runner gives up at once.
         with pytest.raises(WeightsNotTakenError, match=f"at most {most:,} for this network"):
-            link.put_weights(file)
+            upstream.put_weights(file)
     finally:
-        link.close()
+        upstream.close()
     assert "weights.safetensors" not in {path.name for path in folder.iterdir()}
 
 
 def test_a_finished_run_is_not_lost_because_its_data_has_gone(document: dict[str, Any]) -> None:
     document["data"] = {"type": "npz", "path": "/gone.npz"}
     assert largest_file(parse(document)) > 4 * MAX_PARAMETERS
-
-
-class _RefusingLink(LocalLink):
-    def put_weights(self, path: Path) -> str:
-        raise WeightsNotTakenError("the disk is full")
-
-
-def test_a_run_whose_weights_nobody_takes_fails_and_says_where_they_are(
-    document: dict[str, Any], tmp_path: Path
-) -> None:
-    link = _RefusingLink(parse(document), tmp_path)
-    runner = Runner(link)
-    finished = runner_pb2.RunReport(finished=run_pb2.Result(steps=1))
-    failed = runner._hand_over(finished).failed.message
-    assert failed.startswith("the service did not take the weights: the disk is full; they lie on ")
-    assert failed.endswith("weights.safetensors")
 
 
 def test_weights_of_an_attempt_that_was_given_up_meanwhile_are_dropped(tmp_path: Path) -> None:
@@ -200,11 +183,11 @@ def test_a_folder_of_the_same_path_is_not_taken_for_the_services(tmp_path: Path)
     folder.mkdir()
     inode = folder.stat().st_ino
     ours = runner_pb2.TakeRunResponse(directory=str(folder), directory_inode=inode)
-    assert workplace(ours).shared
+    assert RunFolder.of(ours).shared
     theirs = runner_pb2.TakeRunResponse(directory=str(folder), directory_inode=inode + 1)
-    assert not workplace(theirs).shared
-    assert workplace(theirs).folder.name == "r-1"
-    assert workplace(theirs).folder != folder
+    assert not RunFolder.of(theirs).shared
+    assert RunFolder.of(theirs).path.name == "r-1"
+    assert RunFolder.of(theirs).path != folder
 
 
 # --- silence --------------------------------------------------------------------------------------
@@ -422,24 +405,24 @@ def test_the_token_comes_from_the_environment_or_a_file_that_may_be_replaced(
 def test_a_run_by_hand_that_is_told_to_stop_pauses(
     document: dict[str, Any], tmp_path: Path
 ) -> None:
-    link = LocalLink(parse(document), tmp_path)
-    assert workplace(link.take()).shared
-    assert not link.wishes().pause
-    link.pause()
-    assert link.wishes().pause
-    link.add(runner_pb2.RunReport(paused=runner_pb2.Paused(step=3)))
-    link.close()
-    assert link.run.state == run_pb2.RUN_STATE_PAUSED
-    states = [response.event.state_change.state for response in link.watch()]
+    upstream = LocalUpstream(parse(document), tmp_path)
+    assert RunFolder.of(upstream.take()).shared
+    assert not upstream.requests().pause
+    upstream.pause()
+    assert upstream.requests().pause
+    upstream.add(runner_pb2.RunReport(paused=runner_pb2.Paused(step=3)))
+    upstream.close()
+    assert upstream.run.state == run_pb2.RUN_STATE_PAUSED
+    states = [response.event.state_change.state for response in upstream.watch()]
     assert states == [run_pb2.RUN_STATE_RUNNING, run_pb2.RUN_STATE_PAUSED]
 
 
 def test_one_run_by_hand_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     with (
-        alone_in(tmp_path),
+        locked_folder(tmp_path),
         pytest.raises(UsageError, match="another run-job"),
-        alone_in(tmp_path),
+        locked_folder(tmp_path),
     ):
         pass
-    with alone_in(tmp_path):
+    with locked_folder(tmp_path):
         pass
