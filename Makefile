@@ -12,7 +12,7 @@ venv: .venv/installed-test ## Build the environment in .venv
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[service]'
 	touch $@
 
 # With PyTorch, which is an oracle in tests and the rival in benchmarks.
