@@ -16,7 +16,7 @@ import grpc
 from sumgrad.trainer.addresses import is_loopback
 from sumgrad.trainer.client.errors import UnreachableError
 from sumgrad.trainer.errors import UsageError
-from sumgrad.trainer.service.access.tokens import id_and_secret
+from sumgrad.trainer.token_format import id_and_secret
 
 CALL_SECONDS = 30.0
 """Bound of every call but a stream."""

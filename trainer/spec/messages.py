@@ -7,13 +7,15 @@ list, the message has an enum.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from sumgrad.trainer.spec.run_spec import RunSpec
 
 
 def to_message(spec: RunSpec) -> run_pb2.RunSpec:
