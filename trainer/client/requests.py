@@ -13,7 +13,7 @@ from sumgrad.trainer.spec.toml import override, read_toml
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 
-LARGEST_PAGE = 1000
+MAX_PAGE = 1000
 
 Spec = str | Path | dict[str, Any]
 

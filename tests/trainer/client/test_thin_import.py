@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from sumgrad.trainer.extras import EXTRAS
 
-from support.repository import EXAMPLES
+from support.repository import EXAMPLES, ROOT
 
 LEFT_OUT = {*(package for packages in EXTRAS.values() for package in packages), "aiohttp", "torch"}
 
@@ -42,6 +43,18 @@ def rooms(modules: set[str], package: str) -> set[str]:
 
 def packages(modules: set[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
+
+
+def test_the_client_imports_these_rooms_and_nothing_else_of_ours() -> None:
+    found = {
+        node.module
+        for path in (ROOT / "trainer" / "client").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sumgrad.")
+    }
+    assert rooms(found, "sumgrad") == {"trainer"}
+    assert rooms(found, "sumgrad.trainer") == CLIENT
+    assert "sumgrad.trainer.spec.fit" not in found  # which opens data
 
 
 def test_the_client_loads_nothing_that_trains_and_no_specification() -> None:
