@@ -12,7 +12,7 @@ class DamagedDownloadError(RuntimeError):
     """The weights that arrived are not those that were sent."""
 
 
-class Download:
+class WeightsDownload:
     """Writes what ``DownloadWeights`` sends, one response after the other."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:

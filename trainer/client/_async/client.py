@@ -27,7 +27,7 @@ from sumgrad.trainer.client.streams.awaited_stream import AwaitedStream
 from sumgrad.trainer.client.streams.deadline import UNBOUNDED, Deadline
 from sumgrad.trainer.client.streams.log_reading import LogReading
 from sumgrad.trainer.client.streams.watch_cursor import WatchCursor
-from sumgrad.trainer.client.weights_download import Download
+from sumgrad.trainer.client.weights_download import WeightsDownload
 from sumgrad.trainer.durable_file import whole_file_on_loop
 from sumgrad.trainer.record import states
 from sumgrad.trainer.spec.violations import InvalidSpecError
@@ -300,7 +300,7 @@ class AsyncClient(BaseClient):
         self, run_id: str, step: int | None, write: Callable[[bytes], object]
     ) -> service_pb2.WeightsFile:
         """Raises DamagedDownloadError."""
-        download = Download(write)
+        download = WeightsDownload(write)
         async with aclosing(self._weights(run_id, step)) as responses:
             async for response in responses:
                 await asyncio.to_thread(download.take, response)

@@ -28,7 +28,7 @@ from sumgrad.trainer.client.streams.background_stream import BackgroundStream
 from sumgrad.trainer.client.streams.deadline import UNBOUNDED, Deadline
 from sumgrad.trainer.client.streams.log_reading import LogReading
 from sumgrad.trainer.client.streams.watch_cursor import WatchCursor
-from sumgrad.trainer.client.weights_download import Download
+from sumgrad.trainer.client.weights_download import WeightsDownload
 from sumgrad.trainer.durable_file import whole_file
 from sumgrad.trainer.record import states
 from sumgrad.trainer.spec.violations import InvalidSpecError
@@ -296,7 +296,7 @@ class Client(BaseClient):
         self, run_id: str, step: int | None, write: Callable[[bytes], object]
     ) -> service_pb2.WeightsFile:
         """Raises DamagedDownloadError."""
-        download = Download(write)
+        download = WeightsDownload(write)
         with closing(self._weights(run_id, step)) as responses:
             for response in responses:
                 download.take(response)

@@ -35,7 +35,7 @@ from sumgrad.trainer.client import (
 )
 from sumgrad.trainer.client.errors import typed
 from sumgrad.trainer.client.prediction import Prediction
-from sumgrad.trainer.client.weights_download import DamagedDownloadError, Download
+from sumgrad.trainer.client.weights_download import DamagedDownloadError, WeightsDownload
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.api import trainer_service
 from sumgrad.trainer.service.outputs import predictor, run_weights
@@ -338,7 +338,7 @@ def test_a_download_is_damaged_unless_all_of_it_came_as_it_was_sent(fault: str) 
         response(data={"cut": data[:-1], "changed": b"weighty"}.get(fault, data)),
         response(sha256=hashlib.sha256(data).hexdigest()),
     ]
-    download = Download(io.BytesIO().write)
+    download = WeightsDownload(io.BytesIO().write)
     for each in responses[fault == "no file" : 2 if fault == "no checksum" else 3]:
         download.take(each)
     with pytest.raises(DamagedDownloadError, match="is damaged"):
@@ -347,7 +347,7 @@ def test_a_download_is_damaged_unless_all_of_it_came_as_it_was_sent(fault: str) 
 
 def test_an_undamaged_download_is_accepted() -> None:
     content = io.BytesIO()
-    download = Download(content.write)
+    download = WeightsDownload(content.write)
     download.take(response(file=service_pb2.WeightsFile(size=2)))
     download.take(response(data=b"a"))
     download.take(response(data=b"b"))
