@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test check format bench faults protos lock clean
+.PHONY: help venv demo test check format bench faults protos client lock clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -12,7 +12,7 @@ venv: .venv/installed-test ## Build the environment in .venv
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[service]'
 	touch $@
 
 # With PyTorch, which is an oracle in tests and the rival in benchmarks.
@@ -33,6 +33,7 @@ check: .venv/installed-test ## Lint, types, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/python tools/generate_client.py --check
 
 format: .venv/installed-test ## Format the code
 	$(BIN)/ruff check --fix .
@@ -46,6 +47,9 @@ faults: .venv/installed-test ## Measure what faults cost
 
 protos: .venv/installed-test ## Generate the code of proto/
 	$(BIN)/python tools/generate_protos.py
+
+client: .venv/installed-test ## Generate the blocking client
+	$(BIN)/python tools/generate_client.py
 
 lock: .venv/installed-test ## Renew the locked versions
 	$(BIN)/pip install --quiet uv

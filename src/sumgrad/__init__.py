@@ -8,8 +8,8 @@ with Client() as client:
     print(run.wait().result.accuracy)
 ```
 
-Names are loaded when they are first used: ``from sumgrad import Client`` loads gRPC and protobuf,
-and neither Ray nor the parameter server.
+Names are loaded when they are first used: ``from sumgrad import Client`` loads gRPC, protobuf and
+NumPy, and neither Ray nor the parameter server.
 """
 
 from __future__ import annotations
@@ -19,51 +19,101 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sumgrad.layers import LAYERS, LOSSES, Layer, Loss, Network
-    from sumgrad.trainer.client import AsyncClient, AsyncRunHandle, Client, ClientError, RunHandle
+    from sumgrad.trainer.client import (
+        AsyncClient,
+        AsyncRunHandle,
+        BusyError,
+        Client,
+        ClientError,
+        CursorExpiredError,
+        DamagedDownloadError,
+        ElsewhereError,
+        EndedError,
+        FilesError,
+        InvalidRequestError,
+        NotAllowedError,
+        NotAuthenticatedError,
+        NotEndedError,
+        NotFoundError,
+        NotPausedError,
+        NoWeightsError,
+        Point,
+        PreconditionError,
+        Prediction,
+        QueueFullError,
+        RequestConflictError,
+        RunHandle,
+        UnreachableError,
+        WaitTimeoutError,
+        WorkersError,
+    )
     from sumgrad.trainer.errors import UsageError
-    from sumgrad.trainer.spec.violations import InvalidSpecError
+    from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
+
+    __version__: str
 
 __all__ = [
     "LAYERS",
     "LOSSES",
     "AsyncClient",
     "AsyncRunHandle",
+    "BusyError",
     "Client",
     "ClientError",
+    "CursorExpiredError",
+    "DamagedDownloadError",
+    "ElsewhereError",
+    "EndedError",
+    "FilesError",
+    "InvalidRequestError",
     "InvalidSpecError",
     "Layer",
     "Loss",
     "Network",
+    "NoWeightsError",
+    "NotAllowedError",
+    "NotAuthenticatedError",
+    "NotEndedError",
+    "NotFoundError",
+    "NotPausedError",
+    "Point",
+    "PreconditionError",
+    "Prediction",
+    "QueueFullError",
+    "RequestConflictError",
     "RunHandle",
+    "UnreachableError",
     "UsageError",
+    "Violation",
+    "WaitTimeoutError",
+    "WorkersError",
     "__version__",
 ]
 
-_HOMES = {
-    "sumgrad.layers": ("LAYERS", "LOSSES", "Layer", "Loss", "Network"),
-    "sumgrad.trainer.client": (
-        "AsyncClient",
-        "AsyncRunHandle",
-        "Client",
-        "ClientError",
-        "RunHandle",
-    ),
-    "sumgrad.trainer.errors": ("UsageError",),
-    "sumgrad.trainer.spec.violations": ("InvalidSpecError",),
+_HOMES = dict.fromkeys(__all__, "sumgrad.trainer.client") | {
+    "LAYERS": "sumgrad.layers",
+    "LOSSES": "sumgrad.layers",
+    "Layer": "sumgrad.layers",
+    "Loss": "sumgrad.layers",
+    "Network": "sumgrad.layers",
+    "InvalidSpecError": "sumgrad.trainer.spec.violations",
+    "UsageError": "sumgrad.trainer.errors",
+    "Violation": "sumgrad.trainer.spec.violations",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+"""The module of each name; most are the client's."""
 
+if not TYPE_CHECKING:  # for which a name that is none would be an Any
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
 
-        return version("sumgrad")
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'sumgrad' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+            return version("sumgrad")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'sumgrad' has no attribute {name!r}")
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

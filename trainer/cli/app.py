@@ -41,6 +41,7 @@ from sumgrad.trainer.client import (
 )
 from sumgrad.trainer.client.weights_download import DamagedDownloadError
 from sumgrad.trainer.errors import UsageError
+from sumgrad.trainer.extras import needs
 from sumgrad.trainer.host import state_directory, usable_cores
 from sumgrad.trainer.record import states
 from sumgrad.trainer.record.enum_names import state_name
@@ -752,6 +753,9 @@ def _main() -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else ExitCode.BAD_INPUT
     except Exception as error:
+        if needed := needs(error):
+            _say(f"error: this {needed}")
+            return ExitCode.BAD_INPUT
         if os.environ.get("SUMGRAD_DEBUG"):
             raise
         _say(f"internal error: {type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
-"""The Python client: submit runs, watch them, get their results.
+"""How does a program use a service? It submits runs, watches them, gets their results.
 
-from sumgrad.trainer.client import Client
+from sumgrad import Client
 
 with Client() as client:
     run = client.submit("examples/digits.toml")
@@ -32,7 +32,9 @@ from sumgrad.trainer.client.errors import (
     WaitTimeoutError,
     WorkersError,
 )
+from sumgrad.trainer.client.prediction import Prediction
 from sumgrad.trainer.client.requests import Point, read_spec
+from sumgrad.trainer.client.weights_download import DamagedDownloadError
 
 __all__ = [
     "AsyncClient",
@@ -41,6 +43,7 @@ __all__ = [
     "Client",
     "ClientError",
     "CursorExpiredError",
+    "DamagedDownloadError",
     "ElsewhereError",
     "EndedError",
     "FilesError",
@@ -53,6 +56,7 @@ __all__ = [
     "NotPausedError",
     "Point",
     "PreconditionError",
+    "Prediction",
     "QueueFullError",
     "RequestConflictError",
     "RunHandle",

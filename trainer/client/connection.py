@@ -1,7 +1,4 @@
-"""How a client reaches a service: plain on this machine, by TLS elsewhere, with a token.
-
-And how long it waits for anything.
-"""
+"""How a client reaches a service, plain or by TLS, with a token; and how long it waits."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ import grpc
 from sumgrad.trainer.addresses import is_loopback
 from sumgrad.trainer.client.errors import UnreachableError
 from sumgrad.trainer.errors import UsageError
-from sumgrad.trainer.service.access.tokens import id_and_secret
+from sumgrad.trainer.token_format import id_and_secret
 
 CALL_SECONDS = 30.0
 """Bound of every call but a stream."""
@@ -25,7 +22,7 @@ REACHABLE_SECONDS = 1.0
 
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
-"""A stream on which nothing came for so long is broken."""
+"""A stream that brings nothing for so long, not even a heartbeat, is broken."""
 
 _OPTIONS = [
     # A host that vanished is missed while a call is under way.
@@ -41,10 +38,10 @@ _OPTIONS = [
 
 @dataclass(frozen=True)
 class Connection:
-    """A token goes only where ``credentials`` encrypt, or nowhere beyond this machine.
+    """What a channel takes. Beyond this machine, it is encrypted, so a token is never in the clear.
 
     Attributes:
-        credentials: of TLS; None is plain, which loopback alone may be.
+        credentials: of TLS; None for a plain connection, on loopback only.
         token: sent with every call, or empty.
     """
 
@@ -62,7 +59,10 @@ class Connection:
         key: str | Path | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Connection:
-        """See Client; what is given as empty is not looked for either. Raises UsageError."""
+        """From a client's arguments or, where they are None, the environment.
+
+        An empty one is none at all, whatever the environment has. Raises UsageError.
+        """
         ca = environment.get("SUMGRAD_CA") if ca is None else ca
         certificate = environment.get("SUMGRAD_CERT") if certificate is None else certificate
         key = environment.get("SUMGRAD_KEY") if key is None else key
@@ -76,7 +76,7 @@ class Connection:
         return cls(address, credentials, _token(token, environment))
 
     def channel(self) -> grpc.Channel:
-        """A channel whose calls have the token."""
+        """A channel whose calls carry the token."""
         channel = (
             grpc.insecure_channel(self.address, _OPTIONS)
             if self.credentials is None
@@ -95,7 +95,7 @@ class Connection:
 
 
 def silent(address: str) -> UnreachableError:
-    """Of a stream on which nothing came."""
+    """The error of a stream that brought nothing."""
     return UnreachableError(f"the service at {address} said nothing for {SILENCE_SECONDS:.0f} s")
 
 
@@ -131,7 +131,7 @@ class _AsyncStream(_Sender, grpc.aio.UnaryStreamClientInterceptor):  # type: ign
 
 
 _ASYNC = (_AsyncUnary, _AsyncStream)
-"""gRPC's asyncio takes one kind of call an interceptor."""
+"""In gRPC's asyncio, an interceptor is for one kind of call."""
 
 
 def _read(what: str, path: str | Path | None) -> bytes | None:
@@ -144,7 +144,7 @@ def _read(what: str, path: str | Path | None) -> bytes | None:
 
 
 def _token(given: str | None, environment: Mapping[str, str]) -> str:
-    """The token, which no message repeats."""
+    """The token; no error message repeats it."""
     token, where = given or "", "the token"
     if given is None and environment.get("SUMGRAD_TOKEN"):
         token, where = environment["SUMGRAD_TOKEN"], "SUMGRAD_TOKEN"

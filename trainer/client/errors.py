@@ -1,4 +1,4 @@
-"""What the client raises, and which of the service's refusals becomes what."""
+"""What the client raises, and which exception a refusal of the service becomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ClientError(RuntimeError):
     """A call failed; the message is the service's.
 
     Attributes:
-        reason: the service's name for it, like RUN_NOT_FOUND; empty if no service said anything.
+        reason: the service's name for it, like RUN_NOT_FOUND; empty if no service answered.
         metadata: what it is about, like the run.
     """
 
@@ -72,7 +72,7 @@ class NotAllowedError(ClientError):
 
 
 class QueueFullError(ClientError):
-    """The user has so many runs waiting that no more are taken."""
+    """The user has as many runs waiting as the service takes."""
 
 
 class NoWeightsError(PreconditionError):
@@ -92,11 +92,11 @@ class WorkersError(InvalidRequestError):
 
 
 class CursorExpiredError(ClientError):
-    """The run's events cannot be told from there on."""
+    """The service does not have the run's events from that sequence number on."""
 
 
 class WaitTimeoutError(ClientError, TimeoutError):
-    """The run has not got there in the time that was given."""
+    """The run has not reached the state within the time that was given."""
 
 
 REASONS: dict[str, type[ClientError]] = {
@@ -129,7 +129,7 @@ _CODES: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.CANCELLED: UnreachableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: UnreachableError,
 }
-"""Of what no service gave a reason for."""
+"""By the status code, where there is no reason."""
 
 
 def typed(error: grpc.RpcError, address: str) -> ClientError | InvalidSpecError:

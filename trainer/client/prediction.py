@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from sumgrad.trainer.v1 import service_pb2
 
-CALL_BYTES = 2**20
-CALL_ROWS = 4096
-
-Predict = Callable[[service_pb2.PredictRequest], service_pb2.PredictResponse]
+MAX_CALL_BYTES = 2**20
+MAX_CALL_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Prediction:
 def requests(
     run_id: str, x: NDArray[Any], step: int | None, rows: int
 ) -> Iterator[service_pb2.PredictRequest]:
-    """The calls for so many rows each."""
+    """A request for every ``rows`` rows of x."""
     for start in range(0, len(x), rows):
         part = np.ascontiguousarray(x[start : start + rows], "<f4")
         tensor = service_pb2.Tensor(shape=part.shape, values=part.tobytes())
@@ -44,9 +42,9 @@ def requests(
 
 
 def rows_a_call(x: NDArray[Any], first: service_pb2.PredictResponse) -> int:
-    """How many rows fit into a call, by what one row takes and gives."""
+    """How many rows fit into a call, by the bytes of one row and of its scores."""
     widest = max(4 * x[0].size, len(first.scores.values), 1)
-    return min(CALL_ROWS, max(1, CALL_BYTES // widest))
+    return min(MAX_CALL_ROWS, max(1, MAX_CALL_BYTES // widest))
 
 
 def checked_rows(x: Any) -> NDArray[Any]:
@@ -63,26 +61,8 @@ def checked_rows(x: Any) -> NDArray[Any]:
     return rows
 
 
-def predict(call: Predict, run_id: str, x: Any, step: int | None = None) -> Prediction:
-    """The scores of all rows, by the same weights.
-
-    Args:
-        call: ``Predict``; what it raises is raised here.
-        x: (rows, *input) floats.
-        step: of a snapshot; None for the end or, before it, the newest snapshot.
-
-    Raises:
-        ValueError: it is no array of rows of floats.
-    """
-    rows = checked_rows(x)
-    first = call(next(requests(run_id, rows[:1], step, 1)))
-    # A newer snapshot may come between the calls.
-    calls = requests(run_id, rows[1:], first.step, rows_a_call(rows, first))
-    return joined([first, *map(call, calls)])
-
-
 def joined(responses: list[service_pb2.PredictResponse]) -> Prediction:
-    """What several calls by the same weights have answered, in order."""
+    """The answers of several calls by the same weights as one."""
     parts = [
         np.frombuffer(r.scores.values, "<f4").reshape(tuple(r.scores.shape)) for r in responses
     ]

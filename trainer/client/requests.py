@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sumgrad.trainer.record.enum_names import SERIES, series_name
-from sumgrad.trainer.spec.messages import to_message
-from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.toml import override, read_toml
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 
-LARGEST_PAGE = 1000
+MAX_PAGE = 1000
 
 Spec = str | Path | dict[str, Any]
 
@@ -40,7 +38,7 @@ def submission(
 ) -> service_pb2.SubmitRunRequest:
     """Raises InvalidSpecError with every mistake that shows without the data."""
     return service_pb2.SubmitRunRequest(
-        spec=to_message(parse(spec)),
+        spec=_checked(spec),
         request_id=uuid.uuid4().hex if request_id is None else request_id,
         labels=labels,
         priority=priority,
@@ -49,7 +47,16 @@ def submission(
 
 def validation(spec: dict[str, Any]) -> service_pb2.ValidateSpecRequest:
     """Raises InvalidSpecError."""
-    return service_pb2.ValidateSpecRequest(spec=to_message(parse(spec)))
+    return service_pb2.ValidateSpecRequest(spec=_checked(spec))
+
+
+def _checked(document: dict[str, Any]) -> run_pb2.RunSpec:
+    """Raises InvalidSpecError."""
+    # Here, because importing them takes half a second, and most calls have no specification.
+    from sumgrad.trainer.spec.messages import to_message
+    from sumgrad.trainer.spec.parse import parse
+
+    return to_message(parse(document))
 
 
 def invalid(error: InvalidSpecError) -> service_pb2.ValidateSpecResponse:

@@ -1,21 +1,18 @@
-"""The weights of a run as a client receives them: whole and as they were sent, or not at all."""
+"""The weights of a run as a client receives them, checked for being whole."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterable, Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
-from sumgrad.trainer.durable_file import durable_file, durable_file_on_loop
 from sumgrad.trainer.v1 import service_pb2
 
 
 class DamagedDownloadError(RuntimeError):
-    """What came is not what was sent."""
+    """The weights that arrived are not those that were sent."""
 
 
-class Download:
+class WeightsDownload:
     """Writes what ``DownloadWeights`` sends, one response after the other."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
@@ -51,37 +48,3 @@ class Download:
                 f"the download of the weights is damaged ({size} bytes of {expected}); try again"
             )
         return file
-
-
-def receive(
-    responses: Iterable[service_pb2.DownloadWeightsResponse], write: Callable[[bytes], object]
-) -> service_pb2.WeightsFile:
-    """Write what ``DownloadWeights`` sends; what it is. Raises DamagedDownloadError."""
-    download = Download(write)
-    for response in responses:
-        download.take(response)
-    return download.whole()
-
-
-def save(
-    responses: Iterable[service_pb2.DownloadWeightsResponse], output: Path
-) -> service_pb2.WeightsFile:
-    """Write the weights to a file, which is there whole and durable or as it was.
-
-    Raises:
-        DamagedDownloadError
-        OSError: it cannot be written.
-    """
-    with durable_file(output) as target:
-        return receive(responses, target.write)
-
-
-async def save_on_loop(
-    responses: AsyncIterable[service_pb2.DownloadWeightsResponse], output: Path
-) -> service_pb2.WeightsFile:
-    """The same on an event loop, which never waits for the disk."""
-    async with durable_file_on_loop(output) as target:
-        download = Download(target.write)
-        async for response in responses:
-            await asyncio.to_thread(download.take, response)
-        return download.whole()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from sumgrad.trainer.extras import needs
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
-from sumgrad.trainer.snapshots.object_folder import ObjectFolder
 from sumgrad.trainer.snapshots.snapshot import SnapshotError
 from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
 
@@ -48,15 +48,20 @@ def open_folder(location: str, roots: Roots = ANYWHERE) -> Folder:
         roots: where paths may lead; addresses lead nowhere on this machine.
 
     Raises:
-        SnapshotError: if fsspec does not know such addresses.
+        SnapshotError: fsspec does not know such addresses, or what it needs is not installed.
     """
     for scheme in ("file://", "local://"):
         location = location.removeprefix(scheme)
     if "://" not in location:
         return LocalFolder(Path(location), roots)
     try:
+        # Here, because a base installation has no fsspec, and paths need none.
+        from sumgrad.trainer.snapshots.object_folder import ObjectFolder
+
         return ObjectFolder(location)
     except (ImportError, ValueError) as error:
+        if needed := needs(error):
+            raise SnapshotError(f"{location} {needed}; or give a path.") from error
         raise SnapshotError(
             f"No snapshots can be kept in {location} ({error}): install what it needs, or give a "
             f"path."

@@ -7,15 +7,16 @@ list, the message has an enum.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from sumgrad.trainer.record import enum_names
-from sumgrad.trainer.spec.parse import parse
-from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from sumgrad.trainer.spec.run_spec import RunSpec
 
 
 def to_message(spec: RunSpec) -> run_pb2.RunSpec:
@@ -36,6 +37,9 @@ def spec_of(message: run_pb2.RunSpec) -> RunSpec:
     Raises:
         InvalidSpecError: with every mistake that shows without the data.
     """
+    # Here, because parsing loads every layer, and most who read messages do not parse.
+    from sumgrad.trainer.spec.parse import parse
+
     return parse(to_document(message))
 
 

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from sumgrad.layers import LAYERS, InvalidHyperparameterError
 from sumgrad.trainer.arithmetic.schedules import SCHEDULES
 from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES
+from sumgrad.trainer.spec.pydantic_errors import from_pydantic
 from sumgrad.trainer.spec.run_spec import RunSpec
-from sumgrad.trainer.spec.violations import InvalidSpecError, Violation, from_pydantic
+from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 from sumgrad.workers.datasets import DATASETS
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from sumgrad.layers.base.arrays import Array
 
@@ -109,6 +108,8 @@ def _libraries() -> dict[str, str]:
 
 def _blas() -> list[dict[str, Any]]:
     """NumPy's BLAS, if it tells of itself; SciPy's may be loaded beside it."""
+    from threadpoolctl import threadpool_info  # here, because clients read fingerprints without it
+
     found = [library for library in threadpool_info() if library["user_api"] == "blas"]
     installed = str(Path(np.__file__).parents[1])
     bundled = f"{installed}/numpy"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,6 @@ from grpc_status import rpc_status
 
 from sumgrad.trainer.client import (
     AsyncClient,
-    AsyncRunHandle,
     BusyError,
     Client,
     CursorExpiredError,
@@ -26,7 +24,6 @@ from sumgrad.trainer.client import (
     NotFoundError,
     NotPausedError,
     Point,
-    RunHandle,
     UnreachableError,
     WaitTimeoutError,
     WorkersError,
@@ -34,8 +31,9 @@ from sumgrad.trainer.client import (
 )
 from sumgrad.trainer.client.errors import REASONS
 from sumgrad.trainer.client.streams import log_reading, retry
+from sumgrad.trainer.client.streams.log_reading import LogReading
 from sumgrad.trainer.client.streams.retry import Retry
-from sumgrad.trainer.client.streams.watch_cursor import Cursor
+from sumgrad.trainer.client.streams.watch_cursor import WatchCursor
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.api.trainer_service import CODES, RUNNERS_CODES, reason
 from sumgrad.trainer.service.runs.stored_run import StoredRun
@@ -125,20 +123,6 @@ def test_the_asyncio_twin_gives_the_same_answers(
     asyncio.run(use())
 
 
-def signatures(kind: type) -> dict[str, Any]:
-    return {
-        name: list(inspect.signature(method).parameters.values())
-        for name, method in vars(kind).items()
-        if not name.startswith("_") and callable(method)
-    }
-
-
-@pytest.mark.parametrize(("one", "twin"), [(Client, AsyncClient), (RunHandle, AsyncRunHandle)])
-def test_the_twins_have_the_same_calls_with_the_same_arguments(one: type, twin: type) -> None:
-    assert signatures(one) == signatures(twin)
-    assert len(signatures(one)) > 8
-
-
 # --- errors, retries ----------------------------------------------------------------------------
 
 
@@ -168,7 +152,7 @@ def snapshot(sequence: int) -> service_pb2.WatchRunResponse:
 
 
 def test_a_cursor_hides_heartbeats_and_what_came_before() -> None:
-    cursor = Cursor("r-1", None)
+    cursor = WatchCursor("r-1", None)
     assert not cursor.request().HasField("after_sequence")
     heartbeat = service_pb2.WatchRunResponse(heartbeat=service_pb2.Heartbeat(sequence=7))
     shown = [snapshot(7), heartbeat, event(8), event(8), event(7), event(9)]
@@ -252,6 +236,32 @@ def test_a_stream_on_which_nothing_comes_is_begun_again_where_it_was(
     assert played.asked == [0, 1, 0, 1]
 
 
+def test_a_log_that_cannot_be_read_at_all_is_not_tried_again() -> None:
+    with pytest.raises(UnreachableError):
+        LogReading("r-1", True, 0, ()).seconds(UnreachableError("gone"))
+
+
+def test_a_log_that_broke_off_is_read_on_so_often_as_the_reader_follows_it() -> None:
+    reading = LogReading("r-1", True, 0, ())
+    line = service_pb2.StreamLogsResponse(lines=[run_pb2.LogLine(sequence=7)], sequence=7)
+    for _ in range(2):
+        assert reading.takes(line)
+        waits = [
+            reading.seconds(UnreachableError("gone")) for _ in range(log_reading.MAX_FAILURES - 1)
+        ]
+        assert set(waits) == {log_reading.RECONNECT_SECONDS}
+    with pytest.raises(UnreachableError):
+        reading.seconds(UnreachableError("gone"))
+    assert reading.request.after == 7
+
+
+def test_a_log_that_is_not_followed_is_not_read_on() -> None:
+    reading = LogReading("r-1", False, 0, ())
+    assert not reading.takes(service_pb2.StreamLogsResponse(sequence=7))
+    with pytest.raises(UnreachableError):
+        reading.seconds(UnreachableError("gone"))
+
+
 def test_a_download_of_which_nothing_comes_is_broken_off(
     falls_silent: tuple[FallsSilent, str],
 ) -> None:
@@ -269,13 +279,13 @@ def test_a_download_of_which_nothing_comes_is_broken_off(
 
 def test_a_stream_that_never_began_is_not_begun_again() -> None:
     with pytest.raises(UnreachableError):
-        Cursor("r-1", None).seconds(UnreachableError("x"))
+        WatchCursor("r-1", None).seconds(UnreachableError("x"))
     with pytest.raises(CursorExpiredError):
-        Cursor("r-1", 9).seconds(CursorExpiredError("x"))
+        WatchCursor("r-1", 9).seconds(CursorExpiredError("x"))
 
 
 def test_a_stream_whose_cursor_expired_on_the_way_goes_on_with_a_snapshot() -> None:
-    cursor = Cursor("r-1", 9)
+    cursor = WatchCursor("r-1", 9)
     assert cursor.takes(event(10))
     assert cursor.seconds(CursorExpiredError("x")) == 0
     assert not cursor.request().HasField("after_sequence")

@@ -6,15 +6,15 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sumgrad.trainer.cli.verbs.logs import print_logs, text
-from sumgrad.trainer.client import Client, NotFoundError, UnreachableError
-from sumgrad.trainer.client.streams.log_reading import read_logs
+from sumgrad.trainer.client import Client, NotFoundError
+from sumgrad.trainer.client.streams import log_reading
 from sumgrad.trainer.record import log_file
 from sumgrad.trainer.record.log_file import LogFile, LogReader
 from sumgrad.trainer.record.log_line import document, dump, load
@@ -375,21 +375,19 @@ def test_a_log_is_read_on_after_a_restart_of_the_service_without_a_gap(
     report_log(runner, *(line(str(number), number) for number in range(1, 51)))
     requests: list[service_pb2.StreamLogsRequest] = []
     clients = [Client(before.address)]
+    read = clients[0]._stream
 
-    def stream(request: service_pb2.StreamLogsRequest) -> Iterator[Any]:
+    def stream(_method: object, request: service_pb2.StreamLogsRequest) -> Iterator[Any]:
         requests.append(service_pb2.StreamLogsRequest.FromString(request.SerializeToString()))
-        client = clients[-1]
-        yield from client._heard(client._stub.StreamLogs, request)
+        if len(requests) == 2:
+            after = start_service()
+            clients.append(Client(after.address))
+            after.client.cancel(run.id)
+        return read(clients[-1]._stub.StreamLogs, request)
 
-    def restart(_seconds: float) -> None:
-        after = start_service()
-        clients.append(Client(after.address))
-        after.client.cancel(run.id)
-
-    responses = read_logs(
-        stream, run.id, follow=True, after=0, sources=(), unreachable=UnreachableError,
-        pause=restart,
-    )  # fmt: skip
+    monkeypatch.setattr(log_reading, "RECONNECT_SECONDS", 0.0)
+    monkeypatch.setattr(clients[0], "_stream", stream)
+    responses = clients[0].logs(run.id, follow=True)
     seen = list(next(responses).lines)
     before.stop()
     seen += [each for response in responses for each in response.lines]
@@ -420,18 +418,3 @@ def test_a_disk_that_is_full_costs_lines_and_no_run(
         "2 lines could not be written here and are lost",
         "c",
     ]
-
-
-def test_reading_gives_up_where_nobody_answers() -> None:
-    def stream(_request: service_pb2.StreamLogsRequest) -> Iterator[Any]:
-        raise UnreachableError("gone")
-        yield
-
-    pauses: list[float] = []
-    read: Callable[..., Any] = lambda first: read_logs(  # noqa: E731
-        first, "r-1", follow=True, after=0, sources=(), unreachable=UnreachableError,
-        pause=pauses.append,
-    )  # fmt: skip
-    with pytest.raises(UnreachableError):
-        list(read(stream))
-    assert pauses == []

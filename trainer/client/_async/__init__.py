@@ -1,1 +1,1 @@
-"""The client for asyncio, written by hand; the blocking one is made from it."""
+"""The client for asyncio, by hand; the blocking one is generated from it."""

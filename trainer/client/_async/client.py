@@ -1,20 +1,12 @@
-"""The client for programs on an event loop: the same calls as Client, to be awaited."""
+"""The client for programs on an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
@@ -23,56 +15,36 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load
 
-from sumgrad.trainer.addresses import DEFAULT_ADDRESS
 from sumgrad.trainer.client import connection, prediction, requests
 from sumgrad.trainer.client._async.run import AsyncRunHandle
+from sumgrad.trainer.client.base_client import BaseClient
+from sumgrad.trainer.client.connection import Connection
 from sumgrad.trainer.client.errors import BusyError, ClientError, UnreachableError, typed
 from sumgrad.trainer.client.prediction import Prediction
 from sumgrad.trainer.client.requests import Curves, Spec, read_spec
 from sumgrad.trainer.client.streams import retry
-from sumgrad.trainer.client.streams.deadline import FOR_EVER, Deadline
+from sumgrad.trainer.client.streams.awaited_stream import AwaitedStream
+from sumgrad.trainer.client.streams.deadline import UNBOUNDED, Deadline
 from sumgrad.trainer.client.streams.log_reading import LogReading
-from sumgrad.trainer.client.streams.watch_cursor import Cursor
-from sumgrad.trainer.client.weights_download import Download, save_on_loop
+from sumgrad.trainer.client.streams.watch_cursor import WatchCursor
+from sumgrad.trainer.client.weights_download import WeightsDownload
+from sumgrad.trainer.durable_file import durable_file_on_loop
 from sumgrad.trainer.record import states
 from sumgrad.trainer.spec.violations import InvalidSpecError
-from sumgrad.trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
+from sumgrad.trainer.v1 import run_pb2, service_pb2
 
 T = TypeVar("T")
 
 
-class AsyncClient:
-    """Calls to one service; an asynchronous context manager; belongs to one event loop.
+class AsyncClient(BaseClient):
+    """Calls to one service; an asynchronous context manager, for one event loop.
 
-    Every call raises UnreachableError if nobody answers at the address, and another ClientError
-    for what else the service refuses.
+    Every call raises UnreachableError if no service answers at the address, and another
+    ClientError for what else the service refuses.
     """
 
-    def __init__(
-        self,
-        address: str = DEFAULT_ADDRESS,
-        *,
-        token: str | None = None,
-        ca: str | Path | None = None,
-        certificate: str | Path | None = None,
-        key: str | Path | None = None,
-    ) -> None:
-        """
-        Args:
-            address: the service's host:port.
-            token: instead of the one in SUMGRAD_TOKEN or SUMGRAD_TOKEN_FILE.
-            ca: file of the certificates that may vouch for the service, or SUMGRAD_CA. Without it
-                loopback is plain, and elsewhere the system's certificates count.
-            certificate: file of the caller's own, where the service asks for one, or SUMGRAD_CERT.
-            key: of that certificate, or SUMGRAD_KEY.
-
-        Raises:
-            UsageError: one of them cannot be used.
-        """
-        self.address = address
-        made = connection.Connection.of(address, token, ca, certificate, key)
-        self._channel = made.aio_channel()
-        self._stub = service_pb2_grpc.TrainerServiceStub(self._channel)
+    def _open(self, connection: Connection) -> grpc.aio.Channel:
+        return connection.aio_channel()
 
     async def reachable(self) -> bool:
         """Whether a service answers at the address within a second."""
@@ -95,7 +67,7 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
     ) -> AsyncRunHandle:
-        """Submit a run, once: where nobody answers, the same submission is sent again.
+        """Submit a run, once: where no answer comes, the same submission is sent again.
 
         Args:
             spec: a TOML file, or its content as a dictionary.
@@ -163,7 +135,7 @@ class AsyncClient:
         runs: list[run_pb2.Run] = []
         request = requests.listing(states, name, labels, oldest_first)
         while len(runs) < limit:
-            request.page_size = min(limit - len(runs), requests.LARGEST_PAGE)
+            request.page_size = min(limit - len(runs), requests.MAX_PAGE)
             page: service_pb2.ListRunsResponse = await self._call(self._stub.ListRuns, request)
             runs += page.runs
             request.page_token = page.next_page_token
@@ -199,13 +171,31 @@ class AsyncClient:
         response: service_pb2.ScaleRunResponse = await self._call(self._stub.ScaleRun, request)
         return response.run
 
+    async def wait(
+        self,
+        run_id: str,
+        timeout: float | None = None,
+        states: Collection[run_pb2.RunState] = states.ENDED,
+    ) -> run_pb2.Run:
+        """The run when it is in one of the states, or has ended.
+
+        Raises:
+            NotFoundError, WaitTimeoutError
+        """
+        async with aclosing(self.watch(run_id, timeout=timeout)) as responses:
+            async for response in responses:
+                if requests.state(response) in states:
+                    break
+        return await self.get(run_id)
+
     async def watch(
         self, run_id: str, *, after: int | None = None, timeout: float | None = None
     ) -> AsyncGenerator[service_pb2.WatchRunResponse, None]:
         """A snapshot of the run, then every event in order, each once, until the run has ended.
 
         A connection that breaks is made again, also to a service that was restarted, and the
-        stream goes on where it was. It breaks off only when the service stays away for two minutes.
+        stream goes on where it was. It ends with an error only when the service stays away for
+        two minutes.
 
         Args:
             after: a sequence number; every event that follows it, and no snapshot.
@@ -214,19 +204,19 @@ class AsyncClient:
         Raises:
             NotFoundError, CursorExpiredError, WaitTimeoutError
         """
-        cursor, deadline = Cursor(run_id, after), Deadline(timeout)
+        cursor, deadline = WatchCursor(run_id, after), Deadline(timeout)
         while True:
             try:
-                stream = self._heard(self._stub.WatchRun, cursor.request(), deadline)
-                async with aclosing(stream) as found:
-                    async for response in found:
+                stream = self._stream(self._stub.WatchRun, cursor.request(), deadline)
+                async with aclosing(stream) as responses:
+                    async for response in responses:
                         if cursor.takes(response):
                             yield response
                 return
             except ClientError as error:
                 await asyncio.sleep(deadline.bounded(cursor.seconds(error)))
 
-    async def events(self, run_id: str) -> AsyncIterator[run_pb2.Event]:
+    async def events(self, run_id: str) -> AsyncGenerator[run_pb2.Event, None]:
         """What has happened to a run so far, oldest first. Raises NotFoundError."""
         request = service_pb2.ListEventsRequest(id=run_id)
         while True:
@@ -257,12 +247,19 @@ class AsyncClient:
     async def logs(
         self, run_id: str, *, follow: bool = False, after: int = 0, sources: Collection[str] = ()
     ) -> AsyncGenerator[service_pb2.StreamLogsResponse, None]:
-        """What the processes of a run have logged, each line once; see Client.logs."""
+        """What the processes of a run have logged, each line once. Raises NotFoundError.
+
+        Args:
+            follow: go on until the run has ended, also where the service is restarted meanwhile.
+            after: lines with a higher sequence number than this.
+            sources: of these, such as ``server`` or ``worker-0``; of all if there are none.
+        """
         reading = LogReading(run_id, follow, after, sources)
         while True:
             try:
-                async with aclosing(self._heard(self._stub.StreamLogs, reading.request)) as found:
-                    async for response in found:
+                stream = self._stream(self._stub.StreamLogs, reading.request)
+                async with aclosing(stream) as responses:
+                    async for response in responses:
                         if reading.takes(response):
                             yield response
                 return
@@ -272,22 +269,42 @@ class AsyncClient:
     async def download(
         self, run_id: str, step: int | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """Every parameter of a run by its name; see Client.download."""
+        """Every parameter of a run by its name, such as ``0.W``.
+
+        Args:
+            step: of a snapshot; None for the end or, before it, the newest snapshot.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+        """
         content = io.BytesIO()
-        download = Download(content.write)
-        async with aclosing(self._weights(run_id, step)) as responses:
-            async for response in responses:
-                download.take(response)
-        download.whole()
+        await self._receive(run_id, step, content.write)
         arrays: dict[str, NDArray[np.float32]] = load(content.getvalue())
         return arrays
 
     async def save_weights(
         self, run_id: str, output: Path, step: int | None = None
     ) -> service_pb2.WeightsFile:
-        """Write the weights of a run to a safetensors file; see Client.save_weights."""
+        """Write the weights of a run to a safetensors file, as ``download`` has them.
+
+        The file is there whole and durable, or as it was before.
+
+        Raises:
+            NotFoundError, NoWeightsError, DamagedDownloadError
+            OSError: it cannot be written.
+        """
+        async with durable_file_on_loop(output) as target:
+            return await self._receive(run_id, step, target.write)
+
+    async def _receive(
+        self, run_id: str, step: int | None, write: Callable[[bytes], object]
+    ) -> service_pb2.WeightsFile:
+        """Raises DamagedDownloadError."""
+        download = WeightsDownload(write)
         async with aclosing(self._weights(run_id, step)) as responses:
-            return await save_on_loop(responses, output)
+            async for response in responses:
+                await asyncio.to_thread(download.take, response)
+        return download.whole()
 
     async def _weights(
         self, run_id: str, step: int | None
@@ -296,8 +313,8 @@ class AsyncClient:
         again = retry.of_call(request)
         while True:
             try:
-                async with aclosing(self._heard(self._stub.DownloadWeights, request)) as found:
-                    async for response in found:
+                async with aclosing(self._stream(self._stub.DownloadWeights, request)) as responses:
+                    async for response in responses:
                         yield response
                 return
             except BusyError as error:  # instead of a first response
@@ -305,55 +322,46 @@ class AsyncClient:
             await asyncio.sleep(seconds)
 
     async def predict(self, run_id: str, x: ArrayLike, step: int | None = None) -> Prediction:
-        """What a run's network gives for rows; see Client.predict."""
+        """What a run's network gives for rows, all by the same weights.
+
+        Args:
+            x: (rows, *input) floats, as the network sees them.
+            step: as in ``download``.
+
+        Raises:
+            ValueError: x is no array of rows of floats.
+            NotFoundError, NoWeightsError
+        """
         rows = prediction.checked_rows(x)
-        [first_request] = prediction.requests(run_id, rows[:1], step, 1)
-        first = await self._call(self._stub.Predict, first_request)
-        many = prediction.rows_a_call(rows, first)
-        later = [
-            await self._call(self._stub.Predict, request)
-            for request in prediction.requests(run_id, rows[1:], first.step, many)
-        ]
+        [one] = prediction.requests(run_id, rows[:1], step, 1)
+        first: service_pb2.PredictResponse = await self._call(self._stub.Predict, one)
+        # By the step of the first answer: a newer snapshot may come between the calls.
+        size = prediction.rows_a_call(rows, first)
+        rest = prediction.requests(run_id, rows[1:], first.step, size)
+        later = [await self._call(self._stub.Predict, request) for request in rest]
         return prediction.joined([first, *later])
 
-    async def _heard(
-        self, method: Callable[..., Any], request: Any, deadline: Deadline = FOR_EVER
+    async def _stream(
+        self, method: Callable[..., Any], request: Any, deadline: Deadline = UNBOUNDED
     ) -> AsyncGenerator[Any, None]:
         """The responses of a streaming call; silence is an error."""
-        call = method(request)
+        stream: AwaitedStream[Any] = AwaitedStream(method(request))
         try:
-            while (response := await self._next(call, deadline)) is not grpc.aio.EOF:
+            while (response := await self._next(stream, deadline)) is not None:
                 yield response
         finally:
-            call.cancel()
+            stream.close()
 
-    async def _next(self, call: Any, deadline: Deadline) -> Any:
-        """The stream's next message, or EOF."""
+    async def _next(self, stream: AwaitedStream[T], deadline: Deadline) -> T | None:
+        """The stream's next message, or None at its end."""
+        seconds = deadline.bounded(connection.SILENCE_SECONDS)
         try:
-            async with asyncio.timeout(deadline.bounded(connection.SILENCE_SECONDS)):
-                return await call.read()
+            return await stream.next(seconds)
         except grpc.RpcError as error:
             raise typed(error, self.address) from None
         except TimeoutError:
             deadline.check()
             raise connection.silent(self.address) from None
-
-    async def wait(
-        self,
-        run_id: str,
-        timeout: float | None = None,
-        states: Collection[run_pb2.RunState] = states.ENDED,
-    ) -> run_pb2.Run:
-        """The run when it is in one of the states, or has ended.
-
-        Raises:
-            NotFoundError, WaitTimeoutError
-        """
-        async with aclosing(self.watch(run_id, timeout=timeout)) as responses:
-            async for response in responses:
-                if requests.state(response) in states:
-                    break
-        return await self.get(run_id)
 
     async def _call(self, method: Callable[..., Awaitable[T]], request: Any) -> T:
         again = retry.of_call(request)
@@ -365,15 +373,11 @@ class AsyncClient:
             await asyncio.sleep(seconds)
 
     async def close(self) -> None:
+        """Close the connection; calls that are under way end with an error."""
         await self._channel.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_error: object) -> None:
         await self.close()

@@ -1,8 +1,8 @@
-"""One run, in the hands of a program on an event loop."""
+"""One run, for programs on an event loop."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ class AsyncRunHandle:
     """The client's calls for one run; see AsyncClient for what they raise.
 
     Attributes:
-        info: the run as it was at the last call that told.
+        info: the run as the last call returned it.
     """
 
     def __init__(self, client: AsyncClient, info: run_pb2.Run) -> None:
@@ -41,7 +41,7 @@ class AsyncRunHandle:
 
     def watch(
         self, *, after: int | None = None, timeout: float | None = None
-    ) -> AsyncIterator[service_pb2.WatchRunResponse]:
+    ) -> AsyncGenerator[service_pb2.WatchRunResponse, None]:
         """A snapshot, then every event until the run has ended; see AsyncClient.watch."""
         return self._client.watch(self.id, after=after, timeout=timeout)
 
@@ -69,7 +69,7 @@ class AsyncRunHandle:
         """Forget the run, which has ended, and its files."""
         await self._client.delete(self.id)
 
-    def events(self) -> AsyncIterator[run_pb2.Event]:
+    def events(self) -> AsyncGenerator[run_pb2.Event, None]:
         """What has happened so far, oldest first."""
         return self._client.events(self.id)
 
@@ -79,20 +79,20 @@ class AsyncRunHandle:
 
     def logs(
         self, *, follow: bool = False, after: int = 0, sources: Collection[str] = ()
-    ) -> AsyncIterator[service_pb2.StreamLogsResponse]:
-        """What its processes have logged; see Client.logs."""
+    ) -> AsyncGenerator[service_pb2.StreamLogsResponse, None]:
+        """What its processes have logged; see AsyncClient.logs."""
         return self._client.logs(self.id, follow=follow, after=after, sources=sources)
 
     async def weights(self, step: int | None = None) -> dict[str, NDArray[np.float32]]:
-        """Every parameter by its name; see Client.download."""
+        """Every parameter by its name; see AsyncClient.download."""
         return await self._client.download(self.id, step)
 
     async def save_weights(self, output: Path, step: int | None = None) -> service_pb2.WeightsFile:
-        """Write the weights to a safetensors file; see Client.save_weights."""
+        """Write the weights to a safetensors file; see AsyncClient.save_weights."""
         return await self._client.save_weights(self.id, output, step)
 
     async def predict(self, x: ArrayLike, step: int | None = None) -> Prediction:
-        """What the network gives for rows; see Client.predict."""
+        """What the network gives for rows; see AsyncClient.predict."""
         return await self._client.predict(self.id, x, step)
 
     def _seen(self, info: run_pb2.Run) -> run_pb2.Run:

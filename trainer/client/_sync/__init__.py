@@ -1,1 +1,1 @@
-"""The blocking client."""
+"""The blocking client, generated from the one for asyncio."""

@@ -1,4 +1,4 @@
-"""A bound on several waits together."""
+"""One bound on several waits together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Deadline:
         self._end = float("inf") if seconds is None else time.monotonic() + seconds
 
     def bounded(self, seconds: float) -> float:
-        """A wait that goes on no longer than this. Raises WaitTimeoutError if it is over."""
+        """What is left of a wait until the deadline. Raises WaitTimeoutError after it."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise WaitTimeoutError(f"the run has not got there within {self._seconds} s")
@@ -26,5 +26,4 @@ class Deadline:
         self.bounded(0)
 
 
-FOR_EVER = Deadline(None)
-"""No bound."""
+UNBOUNDED = Deadline(None)

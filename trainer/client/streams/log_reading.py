@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 
 from sumgrad.trainer.client.connection import HEARTBEAT_SECONDS
 from sumgrad.trainer.v1 import service_pb2
@@ -11,14 +10,12 @@ from sumgrad.trainer.v1 import service_pb2
 RECONNECT_SECONDS = 0.5
 """Between two attempts to read on."""
 
-GIVE_UP = 60
-"""Attempts in a row, without a line, after which the service is taken for gone."""
-
-Stream = Callable[[service_pb2.StreamLogsRequest], Iterator[service_pb2.StreamLogsResponse]]
+MAX_FAILURES = 60
+"""In a row, without a response; then the service counts as gone."""
 
 
 class LogReading:
-    """Where somebody who reads a log is, across any number of connections. Does no I/O.
+    """How far the reading of a log has come, across any number of connections. No I/O.
 
     Attributes:
         request: of the next connection.
@@ -35,44 +32,14 @@ class LogReading:
         self._failures, self._reached = 0, False
 
     def takes(self, response: service_pb2.StreamLogsResponse) -> bool:
-        """Go on by one response; False if it is not for the reader's eyes."""
+        """Record a response. Returns whether the caller sees it."""
         self.request.after = max(self.request.after, response.sequence)
         self._failures, self._reached = 0, True
         return bool(response.lines or response.missed)
 
     def seconds(self, error: Exception) -> float:
-        """How long to wait before the next connection; raises the error where that is no use."""
+        """How long to wait before the next connection; raises an error that ends the reading."""
         self._failures += 1
-        if not (self.request.follow and self._reached) or self._failures >= GIVE_UP:
+        if not (self.request.follow and self._reached) or self._failures >= MAX_FAILURES:
             raise error
         return RECONNECT_SECONDS
-
-
-def read_logs(
-    stream: Stream,
-    run_id: str,
-    *,
-    follow: bool,
-    after: int,
-    sources: Collection[str],
-    unreachable: type[Exception],
-    pause: Callable[[float], object] = time.sleep,
-) -> Iterator[service_pb2.StreamLogsResponse]:
-    """The responses of ``StreamLogs``; one that follows goes on where it broke off.
-
-    Args:
-        stream: the call.
-        unreachable: what it raises where the service does not answer, or is stopping.
-
-    Raises:
-        unreachable: it did not answer the first time, or GIVE_UP times in a row.
-    """
-    reading = LogReading(run_id, follow, after, sources)
-    while True:
-        try:
-            for response in stream(reading.request):
-                if reading.takes(response):
-                    yield response
-            return
-        except unreachable as error:
-            pause(reading.seconds(error))

@@ -1,4 +1,4 @@
-"""When a call that failed is made again. Decides, and does no I/O."""
+"""When is a call that failed made again? Decisions only; no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sumgrad.trainer.client.errors import BusyError, UnreachableError
 
 CALL_WAITS = (0.1, 0.3, 0.9)
-"""Seconds before a call is made again, which nobody answered or which found the service busy."""
+"""Seconds before a call is made again that got no answer or found the service busy."""
 
 STREAM_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, *[5.0] * 24)
 """Seconds before a stream that broke is begun again: two minutes, in which a service restarts."""
@@ -47,10 +47,14 @@ class Retry:
 
 
 def of_call(request: Any) -> Retry:
-    """A busy service has done nothing. An answer that was lost is harmless with a request id."""
+    """The retry of a call that is not a stream.
+
+    A busy service has done nothing. A lost answer does no harm where a request id was sent.
+    """
     safe = bool(getattr(request, "request_id", ""))
     return Retry(CALL_WAITS, (BusyError, UnreachableError) if safe else (BusyError,))
 
 
 def of_stream() -> Retry:
+    """The retry of a stream."""
     return Retry(STREAM_WAITS, (BusyError, UnreachableError))

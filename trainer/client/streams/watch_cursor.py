@@ -1,4 +1,4 @@
-"""A stream of events that outlives its connections. Decides, and does no I/O."""
+"""A stream of events that outlives its connections. Decisions only; no I/O."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sumgrad.trainer.record import states
 from sumgrad.trainer.v1 import service_pb2
 
 
-class Cursor:
-    """Where somebody who watches a run is, across any number of connections.
+class WatchCursor:
+    """How far the watching of a run has come, across any number of connections.
 
     Attributes:
         over: the run has ended, so nothing follows.
@@ -24,13 +24,13 @@ class Cursor:
         self.over = False
 
     def request(self) -> service_pb2.WatchRunRequest:
-        """Of the next connection."""
+        """The request of the next connection."""
         return service_pb2.WatchRunRequest(
             id=self._run_id, after_sequence=self._after, heartbeat_seconds=HEARTBEAT_SECONDS
         )
 
     def takes(self, response: service_pb2.WatchRunResponse) -> bool:
-        """Go on by one message; False if it is not for the reader's eyes."""
+        """Record a message. Returns whether the caller sees it."""
         self._begun = True
         self._retry.reset()
         match response.WhichOneof("kind"):
@@ -47,9 +47,9 @@ class Cursor:
         return False
 
     def seconds(self, error: Exception) -> float:
-        """How long to wait before the next connection; raises what ends the stream.
+        """How long to wait before the next connection; raises an error that ends the stream.
 
-        Where nothing has come yet, the first error is the last: there may be no service at all.
+        Before the first message, every error does: there may be no service at all.
         """
         if not self._begun:
             raise error

@@ -290,7 +290,7 @@ class Rounds:
             return ""
         return (
             f"{reason}, so it was refused; use hosts of one kind, "
-            'or allow other bits with sumgrad.workers.host.fingerprint = "any"'
+            'or allow other bits with workers.fingerprint = "any"'
         )
 
     def _refuse(self, worker: str, refusal: str) -> None:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sumgrad.trainer.service.access.caller import Caller
 from sumgrad.trainer.service.access.token_store import TokenStore
-from sumgrad.trainer.service.access.tokens import StoredToken, id_and_secret
+from sumgrad.trainer.service.access.tokens import StoredToken
+from sumgrad.trainer.token_format import id_and_secret
 
 FRESH_SECONDS = 2.0
 """A token that was looked up is believed for this long, so a revoked one works no longer."""

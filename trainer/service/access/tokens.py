@@ -14,7 +14,6 @@ from typing import NamedTuple
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.access.caller import Caller, Role
 
-_FORM = re.compile(r"sgt_([0-9a-f]{12})_([0-9a-f]{64})")
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -59,12 +58,6 @@ def new_token(user: str, role: Role, now: int, lifetime: int | None) -> tuple[st
     expires = None if lifetime is None else now + lifetime
     stored = StoredToken(name, _digest(secret), user, role, now, expires, None)
     return f"sgt_{name}_{secret}", stored
-
-
-def id_and_secret(text: str) -> tuple[str, str] | None:
-    """The parts of a token, or None if it does not look like one."""
-    found = _FORM.fullmatch(text)
-    return None if found is None else (found[1], found[2])
 
 
 def _digest(secret: str) -> bytes:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from sumgrad.trainer.extras import install
 from sumgrad.trainer.service.store import schema
 from sumgrad.trainer.service.store.store_errors import StoreError, StoreUnavailableError
 
@@ -73,8 +74,8 @@ class Database:
             )
         except (ImportError, NoSuchModuleError) as error:
             raise StoreError(
-                f"the run store {self.name} needs the driver psycopg ({error}); "
-                "install sumgrad[postgres]"
+                f"the run store {self.name} needs the driver psycopg ({error}): "
+                f"{install('postgres')}"
             ) from None
         except OSError as error:
             raise StoreError(f"cannot open the run store {self.name}: {error}") from None

@@ -35,7 +35,7 @@ from sumgrad.trainer.client import (
 )
 from sumgrad.trainer.client.errors import typed
 from sumgrad.trainer.client.prediction import Prediction
-from sumgrad.trainer.client.weights_download import DamagedDownloadError, receive, save
+from sumgrad.trainer.client.weights_download import DamagedDownloadError, WeightsDownload
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.api import trainer_service
 from sumgrad.trainer.service.outputs import predictor, run_weights
@@ -330,31 +330,29 @@ def response(**kind: Any) -> service_pb2.DownloadWeightsResponse:
     return service_pb2.DownloadWeightsResponse(**kind)
 
 
-@pytest.mark.parametrize("fault", ["cut", "changed", "no checksum"])
-def test_a_damaged_download_changes_no_file(tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["cut", "changed", "no checksum", "no file"])
+def test_a_download_is_damaged_unless_all_of_it_came_as_it_was_sent(fault: str) -> None:
     data = b"weights"
     responses = [
         response(file=service_pb2.WeightsFile(size=7)),
         response(data={"cut": data[:-1], "changed": b"weighty"}.get(fault, data)),
         response(sha256=hashlib.sha256(data).hexdigest()),
     ]
-    output = tmp_path / "w"
-    output.write_bytes(b"before")
-    with pytest.raises(DamagedDownloadError):
-        save(responses[:2] if fault == "no checksum" else responses, output)
-    assert output.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [output]
+    download = WeightsDownload(io.BytesIO().write)
+    for each in responses[fault == "no file" : 2 if fault == "no checksum" else 3]:
+        download.take(each)
+    with pytest.raises(DamagedDownloadError, match="is damaged"):
+        download.whole()
 
 
 def test_an_undamaged_download_is_accepted() -> None:
     content = io.BytesIO()
-    responses = [
-        response(file=service_pb2.WeightsFile(size=2)),
-        response(data=b"a"),
-        response(data=b"b"),
-        response(sha256=hashlib.sha256(b"ab").hexdigest()),
-    ]
-    assert receive(responses, content.write).size == 2
+    download = WeightsDownload(content.write)
+    download.take(response(file=service_pb2.WeightsFile(size=2)))
+    download.take(response(data=b"a"))
+    download.take(response(data=b"b"))
+    download.take(response(sha256=hashlib.sha256(b"ab").hexdigest()))
+    assert download.whole().size == 2
     assert content.getvalue() == b"ab"
 
 

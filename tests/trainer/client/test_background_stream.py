@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from queue import Empty
 from typing import Any
 
 import pytest
 
-from sumgrad.trainer.client.streams.background import AHEAD, BackgroundStream
+from sumgrad.trainer.client.streams.background_stream import MAX_AHEAD, BackgroundStream
 
 SECONDS = 30.0
 
@@ -64,7 +63,7 @@ def test_a_message_that_does_not_come_is_waited_for_so_long() -> None:
 
     call = Call(silent())
     stream = BackgroundStream[int](call)
-    with pytest.raises(Empty):
+    with pytest.raises(TimeoutError):
         stream.next(0.01)
     never.set()
     stream.close()
@@ -78,11 +77,11 @@ def test_a_reader_that_stops_holds_the_stream_back() -> None:
     def endless() -> Iterator[int]:
         while True:
             read.append(len(read))
-            if len(read) == AHEAD + 1:
+            if len(read) == MAX_AHEAD + 1:
                 full.set()
             yield len(read)
 
     stream = BackgroundStream[int](Call(endless()))
     assert full.wait(SECONDS)
     stream.close()
-    assert len(read) <= AHEAD + 2
+    assert len(read) <= MAX_AHEAD + 2

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-AHEAD = 16
+MAX_AHEAD = 16
 """Messages that are read before they are asked for; the service holds back the others."""
 
 
@@ -22,7 +22,7 @@ class BackgroundStream(Generic[T]):
     def __init__(self, call: Any) -> None:
         self._call = call
         self._fetched: SimpleQueue[tuple[T] | Exception | None] = SimpleQueue()
-        self._room = threading.Semaphore(AHEAD)
+        self._allowance = threading.Semaphore(MAX_AHEAD)
         self._closed = False
         threading.Thread(target=self._fetch, name="stream", daemon=True).start()
 
@@ -30,7 +30,7 @@ class BackgroundStream(Generic[T]):
         try:
             for message in self._call:
                 self._fetched.put((message,))
-                self._room.acquire()
+                self._allowance.acquire()
                 if self._closed:
                     return
         except Exception as error:
@@ -43,17 +43,21 @@ class BackgroundStream(Generic[T]):
 
         Raises:
             grpc.RpcError
-            queue.Empty: nothing came within so many seconds.
+            TimeoutError: nothing came within so many seconds.
         """
-        found = self._fetched.get(timeout=seconds)
+        try:
+            found = self._fetched.get(timeout=seconds)
+        except Empty:
+            raise TimeoutError from None
         if found is None:
             return None
         if isinstance(found, Exception):
             raise found
-        self._room.release()
+        self._allowance.release()
         return found[0]
 
     def close(self) -> None:
+        """End the call, if it has not ended, and the thread."""
         self._closed = True
         self._call.cancel()
-        self._room.release()
+        self._allowance.release()
