@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from sumgrad.layers import Affine, Network
 from sumgrad.trainer.cli.verbs.predict import write_scores
+from sumgrad.trainer.client import AsyncClient, Client
 from sumgrad.trainer.client.prediction import Prediction
-from sumgrad.trainer.client.weights_download import save, save_on_loop
 from sumgrad.trainer.durable_file import durable_file, durable_file_on_loop, name_of_partial
 from sumgrad.trainer.service.outputs.weights_inbox import WeightsDamagedError, receive
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
@@ -61,22 +62,31 @@ def received(path: Path, sent: bytes = CONTENT) -> None:
     asyncio.run(receive(path, file, chunks(), len(CONTENT), permitted))
 
 
-def responses() -> Iterator[service_pb2.DownloadWeightsResponse]:
+def responses() -> Generator[service_pb2.DownloadWeightsResponse, None, None]:
     yield service_pb2.DownloadWeightsResponse(file=service_pb2.WeightsFile(size=len(CONTENT)))
     yield service_pb2.DownloadWeightsResponse(data=CONTENT)
     yield service_pb2.DownloadWeightsResponse(sha256=SHA256.hexdigest())
 
 
 def downloaded(path: Path) -> None:
-    save(responses(), path)
+    with (
+        Client("127.0.0.1:1") as client,
+        mock.patch.object(client, "_weights", return_value=responses()),
+    ):
+        client.save_weights("r-1", path)
 
 
 def downloaded_on_a_loop(path: Path) -> None:
-    async def stream() -> AsyncIterator[service_pb2.DownloadWeightsResponse]:
+    async def stream() -> AsyncGenerator[service_pb2.DownloadWeightsResponse]:
         for response in responses():
             yield response
 
-    asyncio.run(save_on_loop(stream(), path))
+    async def download() -> None:
+        async with AsyncClient("127.0.0.1:1") as client:
+            with mock.patch.object(client, "_weights", return_value=stream()):
+                await client.save_weights("r-1", path)
+
+    asyncio.run(download())
 
 
 def scores(path: Path) -> None:
