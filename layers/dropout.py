@@ -1,4 +1,7 @@
-"""Dropout: in training, elements are set to 0 at random."""
+"""Dropout: in training, set elements to 0 at random.
+
+Formulas: docs/mathematics.md#5-vector-layers.
+"""
 
 from __future__ import annotations
 

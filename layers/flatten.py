@@ -1,4 +1,4 @@
-"""Flatten: a sample of any shape as one vector."""
+"""Flatten: a sample of any shape as one vector. Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 

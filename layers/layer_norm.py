@@ -1,4 +1,7 @@
-"""Layer normalisation: the last axis of a sample to mean 0 and variance 1, then scaled."""
+"""Layer normalisation: the last axis of a sample to mean 0 and variance 1, then scaled.
+
+Formulas: docs/mathematics.md#5-vector-layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ReLU, Y = max(0, X) (SPEC section 5)."""
+"""ReLU, Y = max(0, X). Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 

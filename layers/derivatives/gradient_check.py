@@ -1,7 +1,7 @@
 """The gradient check: a derivative against differences, which know nothing of its algebra.
 
 One random direction sees every element at once, so a check takes a handful of passes whatever
-the size (SPEC section 8).
+the size. See docs/mathematics.md#8-check-it-yourself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
 """How far an element is moved, in the mean. Long steps round less, short ones cross fewer kinks."""
 
 TOLERANCE = 1e-6
-"""Largest relative error of a right gradient; SPEC section 8."""
+"""Largest relative error of a correct gradient; docs/mathematics.md#8-check-it-yourself."""
 
 AGREEMENT = 0.1
 """Differences that spread by more than this share of the error do not agree on a derivative."""

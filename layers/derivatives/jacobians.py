@@ -1,4 +1,7 @@
-"""Jacobians, J[i, j] = ∂y_i/∂x_j (SPEC section 2), by going backward and by differences."""
+"""Jacobians, J[i, j] = ∂y_i/∂x_j, by backward passes and by differences.
+
+Source: docs/mathematics.md#2-derivatives.
+"""
 
 from __future__ import annotations
 

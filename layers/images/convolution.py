@@ -1,4 +1,4 @@
-"""Convolution over images, channels last (SPEC section 6)."""
+"""Convolution over images, channels last. Formulas: docs/mathematics.md#6-image-layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Max pooling (SPEC section 6)."""
+"""Max pooling. Formulas: docs/mathematics.md#6-image-layers."""
 
 from __future__ import annotations
 

@@ -24,11 +24,12 @@ class TargetError(ValueError):
 
 
 class Loss(Protocol):
-    """L(s, y), summed over the rows of a batch (SPEC section 7).
+    """L(s, y), summed over the rows of a batch. Formulas: docs/mathematics.md#7-losses.
 
     Attributes:
         metric: what ``measure`` is for.
-        unsupervised: y is the network's input, not the data set's targets (SPEC section 1).
+        unsupervised: y is the network's input, not the data set's targets
+            (docs/mathematics.md#1-learning).
     """
 
     metric: ClassVar[Metric]

@@ -1,4 +1,7 @@
-"""Reconstruction: squared error against the input itself, L = Σ (x − s)² (SPEC 1 and 7)."""
+"""Reconstruction: squared error against the input itself, L = Σ (x − s)².
+
+Formulas: docs/mathematics.md#7-losses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Squared error, L = Σ (y − s)² (SPEC section 7)."""
+"""Squared error, L = Σ (y − s)². Formulas: docs/mathematics.md#7-losses."""
 
 from __future__ import annotations
 

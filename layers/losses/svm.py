@@ -1,4 +1,7 @@
-"""Support vector machine, the multi-class hinge: L = Σ_{i≠y} (s_i − s_y + 1)₊ (SPEC section 7)."""
+"""Support vector machine, the multi-class hinge: L = Σ_{i≠y} (s_i − s_y + 1)₊.
+
+Formulas: docs/mathematics.md#7-losses.
+"""
 
 from __future__ import annotations
 

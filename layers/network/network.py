@@ -42,10 +42,11 @@ class LayerShapeError(ShapeError):
 
 @dataclass(frozen=True)
 class Network:
-    """X⁰ = x, Xⁱ = fⁱ(Xⁱ⁻¹; Wⁱ); the last one is the score (SPEC section 3).
+    """X⁰ = x, Xⁱ = fⁱ(Xⁱ⁻¹; Wⁱ); the last one is the score.
 
     The network holds no arrays: weights and gradients are flat vectors that the caller owns,
     and ``views`` gives each layer its part of one.
+    Source: docs/mathematics.md#3-networks-forward-backward-feedback.
     """
 
     layers: tuple[Layer, ...]
