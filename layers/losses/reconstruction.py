@@ -12,8 +12,17 @@ from typing import ClassVar
 from sumgrad.layers.base.arrays import Array, Shape
 from sumgrad.layers.base.hyperparameters import ShapeError
 from sumgrad.layers.losses.loss import Loss, Targets
-from sumgrad.layers.losses.metrics import RMSE, Metric, squares
+from sumgrad.layers.losses.metrics import Metric, Sums, squares
 from sumgrad.layers.losses.squared_error import SquaredError
+
+
+def _rmse(sums: Sums) -> float | None:
+    elements, residual = sums
+    return math.sqrt(residual / elements)
+
+
+RMSE = Metric("rmse", "RMSE", "Root mean squared error of an element", "", _rmse)
+"""Sums: elements, Σ(y − s)²."""
 
 
 @dataclass(frozen=True)
