@@ -1,6 +1,6 @@
-"""The Python client: submit runs, watch them, get their results.
+"""How does a program talk to the service? It submits runs, watches them and gets their results.
 
-from sumgrad.trainer.client import Client
+from sumgrad import Client
 
 with Client() as client:
     run = client.submit("examples/digits.toml")

@@ -1,1 +1,1 @@
-"""The client for asyncio, written by hand; the blocking one is made from it."""
+"""How does an asyncio program call the service? By hand; the blocking client follows from it."""

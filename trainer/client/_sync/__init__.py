@@ -1,1 +1,1 @@
-"""The blocking client."""
+"""How does a program that blocks call the service?"""
