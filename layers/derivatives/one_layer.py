@@ -1,4 +1,4 @@
-"""A network read as one layer."""
+"""A network as one layer."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ RMSE = Metric("rmse", "RMSE", "Root mean squared error of an element", "", _rmse
 
 @dataclass(frozen=True)
 class Reconstruction(Loss):
-    """y is x; scores of any shape with as many elements are held against it in row-major order."""
+    """y is x; scores of any shape with as many elements are compared with it in row-major order."""
 
     metric: ClassVar[Metric] = RMSE
     unsupervised: ClassVar[bool] = True
