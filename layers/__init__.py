@@ -1,6 +1,7 @@
-"""The mathematics: layers, losses and networks in NumPy. Imports nothing else of sumgrad.
+"""What does a layer compute? Forward and backward in NumPy, one layer a file.
 
-Adding a layer is one new file and one row in the table.
+``LAYERS`` is the table of the layers that a specification may name. This package imports nothing
+else of sumgrad. To add a layer: docs/changing.md#a-layer.
 """
 
 from sumgrad.layers.affine import Affine

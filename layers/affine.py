@@ -1,4 +1,4 @@
-"""Affine layer, Y = X Wᵀ + 1 bᵀ (SPEC section 5)."""
+"""Affine layer, Y = X Wᵀ + 1 bᵀ. Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sumgrad.layers.base.layer import Backward, Operations, Shapes
 
 @dataclass(frozen=True)
 class Affine:
-    """Every output is a weighted sum of all inputs, plus a bias.
+    """An affine map: every output is a weighted sum of all inputs, plus a bias.
 
     A sample of any shape is read as one vector of h_in elements; the output is a vector of
     ``units`` elements. Parameters: W (units × h_in), filled by ``initialiser``, and b (units),

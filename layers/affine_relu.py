@@ -1,4 +1,7 @@
-"""Affine and ReLU as one layer, Y = (X Wᵀ + 1 bᵀ)₊ (SPEC section 5)."""
+"""Affine and ReLU as one layer, Y = (X Wᵀ + 1 bᵀ)₊.
+
+Formulas: docs/mathematics.md#5-vector-layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Dropout: in training, elements are set to 0 at random."""
+"""Dropout: in training, set elements to 0 at random.
+
+Formulas: docs/mathematics.md#5-vector-layers.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from sumgrad.layers.base.random_streams import DROPOUT_STREAM, generator
 
 @dataclass(frozen=True)
 class Dropout:
-    """Each element is dropped with probability ``rate``; survivors are divided by 1 − rate.
+    """Drop each element with probability ``rate``; divide the survivors by 1 − rate.
 
-    The mean is so the same in training and in evaluation, where the layer is the identity. What
-    is dropped follows from the context's key alone. No parameters.
+    So the mean is the same in training and in evaluation, where the layer is the identity. The
+    dropped elements follow from the context's key alone. No parameters.
     Source: Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from
     overfitting"; divided in training rather than multiplied in evaluation (section 10).
     """

@@ -1,4 +1,4 @@
-"""ELU, Y = X where X > 0, α (eˣ − 1) elsewhere (SPEC section 5)."""
+"""ELU, Y = X where X > 0, α (eˣ − 1) elsewhere. Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flatten: a sample of any shape as one vector."""
+"""Flatten: a sample of any shape as one vector. Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sumgrad.layers.base.layer import Backward, Operations, Shapes
 
 @dataclass(frozen=True)
 class Flatten:
-    """Read each sample as a vector, in row-major order. No parameters; a copy only if need be."""
+    """Read each sample as a vector, in row-major order. No parameters; copies only if needed."""
 
     def shapes(self, input_shape: Shape) -> Shapes:
         return Shapes({}, (math.prod(input_shape),))

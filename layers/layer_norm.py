@@ -1,4 +1,7 @@
-"""Layer normalisation: the last axis of a sample to mean 0 and variance 1, then scaled."""
+"""Layer normalisation: the last axis of a sample to mean 0 and variance 1, then scaled.
+
+Formulas: docs/mathematics.md#5-vector-layers.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ class LayerNorm:
             if not input_gradient:
                 return None
             dx = np.multiply(dy, gain, out=context.empty("dx", x.shape, dy.dtype))
-            # The parts of δX̂ along the mean and along X̂ cannot pass: Y does not depend on them.
+            # Remove the parts of δX̂ along the mean and along X̂: Y does not depend on them.
             along = mean_product(dx, normalised, "along")
             dx -= mean_over_last(dx, "mean")
             dx -= np.multiply(normalised, along, out=scratch)

@@ -1,4 +1,7 @@
-"""Maxout, the largest of several affine maps for each unit (SPEC section 5)."""
+"""Maxout: for each unit, the largest of several affine maps.
+
+Formulas: docs/mathematics.md#5-vector-layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ReLU, Y = max(0, X) (SPEC section 5)."""
+"""ReLU, Y = max(0, X). Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class ReLU:
 
 def rectified(x: Array, out: Array) -> Array:
     """max(0, X); ``out`` may be x."""
-    # Against an array of zeros it takes a third of the time that it takes against the number.
+    # A third of the time that it takes against the number 0
+    # (docs/decisions/layers.md#npmaximum-against-an-array-of-zeros).
     zeros = np.zeros(x.shape[max(1, x.ndim - 2) :], x.dtype)
     return np.maximum(x, zeros, out=out)
 

@@ -1,4 +1,4 @@
-"""Sigmoid, Y = φ(X) = 1 / (1 + e⁻ˣ)."""
+"""Sigmoid, Y = φ(X) = 1 / (1 + e⁻ˣ). Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tanh, Y = tanh X (SPEC section 5)."""
+"""Tanh, Y = tanh X. Formulas: docs/mathematics.md#5-vector-layers."""
 
 from __future__ import annotations
 

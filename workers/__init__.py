@@ -1,1 +1,1 @@
-"""One worker: data, sampling, the summed gradient of a shard, the channel to the server."""
+"""What does one worker do? It reads data, samples shards and computes their summed gradients."""

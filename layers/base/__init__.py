@@ -1,1 +1,1 @@
-"""What does every layer share? Arrays, checked hyper-parameters, initial values, chance."""
+"""What does every layer share? Arrays, checked hyper-parameters, initial values, random streams."""

@@ -1,4 +1,4 @@
-"""The types that everything here is made of."""
+"""Types of arrays, shapes and parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 Shape = tuple[int, ...]
-"""Without the batch axis, where it is a sample's."""
+"""The shape of an array; a sample's shape leaves the batch axis out."""
 
 Params = dict[str, Array]
 """A layer's parameters, or their gradients, by name."""

@@ -1,7 +1,7 @@
-"""What a pass may use besides its inputs: the key of its random numbers, and memory.
+"""The context of a pass: the key of its random numbers, and the memory that it may use.
 
-A layer never allocates a large array by itself. It asks its context for one, and whoever runs
-the passes decides whether that is new memory or memory of the pass before.
+A layer never allocates a large array. It asks its context for one, and the caller of the pass
+decides whether that is new memory or memory of the pass before.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import DTypeLike
 from sumgrad.layers.base.arrays import Array, Shape
 
 ALIGNMENT = 64
-"""Bytes; a cache line, and the widest vector registers."""
+"""In bytes: a cache line, and the widest vector registers."""
 
 _SCRATCH = -1
-"""The owner of what all layers share."""
+"""The owner of memory that all layers share."""
 
 Key = tuple[int, ...]
 
@@ -80,18 +80,18 @@ class Context:
 
     @property
     def scratch(self) -> Context:
-        """For arrays that are not needed any more when forward, or backward, returns.
+        """A context for arrays that forward, or backward, needs only until it returns.
 
-        All layers share their memory, so that it stays in the caches.
+        All layers share this memory, so it stays in the caches.
         """
         return Context(self.key, self._workspace, _SCRATCH)
 
     def part(self, number: int) -> Context:
-        """For arrays of one of several parts that a layer cuts its batch into."""
+        """A context for the arrays of one of the parts that a layer cuts its batch into."""
         return Context(self.key, self._workspace, (self._owner, number))
 
     def empty(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
-        """An uninitialised array; names tell apart what one pass of the layer needs at once."""
+        """An uninitialised array; a pass gives arrays that it needs together different names."""
         if self._workspace is None:
             return np.empty(shape, dtype)
         return self._workspace.empty(self._owner, name, shape, dtype)

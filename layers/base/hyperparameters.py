@@ -1,8 +1,7 @@
-"""Checks that a block's hyper-parameters pass when it is made.
+"""Checks of hyper-parameters, made when a layer, a loss or an update rule is created.
 
-Layers, losses and update rules are frozen dataclasses; each says in ``__post_init__`` what its
-fields must satisfy. One exception carries every mistake of one object, so that a specification
-can report them all at once, each by its field's name.
+These are frozen dataclasses. Each checks its fields in ``__post_init__``. One exception carries
+every mistake of one object, so a specification reports all of them at once, by field names.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class InvalidHyperparameterError(ValueError):
 
 
 class ShapeError(ValueError):
-    """What comes in does not fit a layer or a loss; the message says what it needs."""
+    """An input does not fit a layer or a loss; the message says what would."""
 
 
 def require(block: object, **requirements: Requirement) -> None:

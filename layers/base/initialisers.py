@@ -58,7 +58,7 @@ def he(rng: np.random.Generator, W: Array, fan_in: int) -> None:
 
 
 def glorot(rng: np.random.Generator, W: Array, fan_in: int, fan_out: int) -> None:
-    """Fill W with N(0, 2 / (fan_in + fan_out)), between what signal and feedback ask for.
+    """Fill W with N(0, 2 / (fan_in + fan_out)), a compromise between signal and feedback.
 
     Source: Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward
     neural networks", equation 12; as a normal distribution.

@@ -1,4 +1,4 @@
-"""What every layer is: hyper-parameters, shapes, initial parameters, forward and backward."""
+"""The protocol of a layer: hyper-parameters, shapes, initial parameters, forward and backward."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sumgrad.layers.base.context import EVALUATION, Context
 
 
 class Shapes(NamedTuple):
-    """What a layer makes of an input shape, without any array being built."""
+    """A layer's parameter and output shapes for an input shape, computed without any array."""
 
     params: dict[str, Shape]
     output: Shape
@@ -28,10 +28,10 @@ class Operations(NamedTuple):
 
 
 class Backward(Protocol):
-    """The second half of a layer's forward pass; it holds what the first half saw."""
+    """The way back through a layer; it holds what forward saw."""
 
     def __call__(self, dy: Array, grads: Params, input_gradient: bool = True) -> Array | None:
-        """Send the feedback signal back through the layer.
+        """Send the feedback back through the layer.
 
         Args:
             dy: δY, the feedback of the summed loss, of the output's shape; left unchanged.
@@ -69,7 +69,7 @@ class Layer(Protocol):
     def forward(
         self, params: Params, x: Array, context: Context = EVALUATION
     ) -> tuple[Array, Backward]:
-        """Y for a batch X (rows are samples), and the function that goes back.
+        """Compute Y for a batch X (rows are samples), and the function that goes back.
 
         With a context that has a workspace, Y and δX are valid until the context's next pass.
         """

@@ -1,4 +1,4 @@
-"""The logistic function φ, the sigmoid (SPEC section 7)."""
+"""The logistic function φ, also called sigmoid. Used in docs/mathematics.md#7-losses."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Streams of random numbers: every use of chance has a stream of its own.
+"""Streams of random numbers, one for each use of them.
 
-Two draws are the same only if seed, stream and numbers are, whoever draws and in what order.
-The streams of the whole project stand here, so that no two share a number.
+A draw depends on seed, stream and numbers alone, not on the process or the order of drawing. All
+streams of the project are listed here, so that no two share a number
+(docs/decisions/arithmetic.md#every-use-of-random-numbers-has-its-own-stream).
 """
 
 from __future__ import annotations

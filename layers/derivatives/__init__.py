@@ -1,6 +1,6 @@
-"""Derivatives in full, for people who study: Jacobians of layers and networks, and the Hessian.
+"""Is a derivative right, and what does it look like in full? Gradient checks, Jacobians, Hessians.
 
-Training never forms them; it goes backward once, with the feedback of the loss.
+Training never forms them: it makes one backward pass, with the feedback of the loss.
 """
 
 from sumgrad.layers.derivatives.hessian import hessian

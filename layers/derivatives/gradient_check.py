@@ -1,7 +1,7 @@
 """The gradient check: a derivative against differences, which know nothing of its algebra.
 
 One random direction sees every element at once, so a check takes a handful of passes whatever
-the size (SPEC section 8).
+the size. See docs/mathematics.md#8-check-it-yourself.
 """
 
 from __future__ import annotations
@@ -15,27 +15,26 @@ import numpy as np
 from sumgrad.layers.base.arrays import Array
 
 STEPS = (1e-5, 1e-6, 1e-7, 1e-8)
-"""How far an element is moved, in the mean. Long steps round less, short ones cross fewer kinks."""
+"""Mean distance that an element is moved. Long steps round less, short ones cross fewer kinks."""
 
 TOLERANCE = 1e-6
-"""Largest relative error of a right gradient; SPEC section 8."""
+"""Largest relative error of a correct gradient; docs/mathematics.md#8-check-it-yourself."""
 
 AGREEMENT = 0.1
 """Differences that spread by more than this share of the error do not agree on a derivative."""
-
 
 ROUNDING = 16 * float(np.finfo(np.float64).eps)
 """Relative error of a function's value; its terms are often larger than their sum."""
 
 
 class Comparison(NamedTuple):
-    """What came of one direction.
+    """The outcome of one direction.
 
     Attributes:
         error: |difference − slope|, relative to the larger of the two and of the slope that is
             usual for a gradient of this length.
         kink: the error is large, but the differences on the two sides of the point, at the two
-            shortest steps, contradict each other: a kink is there, and the point says nothing of
+            shortest steps, contradict each other. The point lies at a kink and says nothing about
             the gradient.
     """
 
@@ -46,12 +45,12 @@ class Comparison(NamedTuple):
 def compare(
     function: Callable[[Array], float], point: Array, gradient: Array, rng: np.random.Generator
 ) -> Comparison:
-    """A gradient against central differences along one random unit direction.
+    """Compare a gradient with central differences along one random unit direction.
 
-    A right gradient agrees at some step unless a kink lies at the point itself. A wrong one
-    agrees at none, and where the function is smooth all short differences agree with each other,
-    so that the mistake is told apart from a kink. Slopes too small to be seen beside the rounding
-    of the function's values count as equal.
+    A correct gradient agrees at some step unless a kink lies at the point itself. A wrong one
+    agrees at none. Where the function is smooth, all short differences agree with each other, which
+    distinguishes a mistake from a kink. Slopes too small to be seen beside the rounding of the
+    function's values count as equal.
 
     Args:
         function: of a float64 array of the point's shape; always the same for the same array.

@@ -1,4 +1,7 @@
-"""The Hessian of a network's loss, the Jacobian of its gradient (SPEC section 2)."""
+"""The Hessian of a network's loss: the Jacobian of its gradient.
+
+Source: docs/mathematics.md#2-derivatives.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Jacobians, J[i, j] = ∂y_i/∂x_j (SPEC section 2), by going backward and by differences."""
+"""Jacobians, J[i, j] = ∂y_i/∂x_j, by backward passes and by differences.
+
+Source: docs/mathematics.md#2-derivatives.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from sumgrad.layers.base.context import EVALUATION, Context
 from sumgrad.layers.base.layer import Layer
 
 STEP = 1e-6
-"""How far one element is moved, relative to its size where that is above 1."""
+"""Distance that one element is moved, relative to its size where that is above 1."""
 
 
 class Jacobians(NamedTuple):
@@ -55,7 +58,7 @@ def analytic_jacobians(
 def numeric_jacobians(
     layer: Layer, params: Params, x: Array, context: Context = EVALUATION
 ) -> Jacobians:
-    """The same by central differences in float64: two forward passes for each input element.
+    """The Jacobians by central differences in float64: two forward passes for each element.
 
     Wrong where a kink lies within a step of the point.
     """

@@ -1,4 +1,4 @@
-"""A network read as one layer."""
+"""A network as one layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from sumgrad.layers.network.network import Network
 
 @dataclass(frozen=True)
 class OneLayer:
-    """Layers in sequence are again one layer (SPEC section 3), with a δX of its own.
+    """Layers in sequence as one layer, with a δX of its own.
+
+    Source: docs/mathematics.md#3-networks-forward-backward-feedback.
 
     Parameters are named by the layer's number in the network: ``0.W``, ``0.b``, ``2.W``.
     """

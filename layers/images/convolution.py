@@ -1,4 +1,4 @@
-"""Convolution over images, channels last (SPEC section 6)."""
+"""Convolution over images, channels last. Formulas: docs/mathematics.md#6-image-layers."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Convolution:
     def forward_with(
         self, epilogue: MakeEpilogue, params: Params, x: Array, context: Context
     ) -> tuple[Array, Backward]:
-        """Forward with what follows, a few samples at a time."""
+        """Forward with an epilogue, a few samples at a time."""
         plane = self.plane(x.shape[1:])
         K, size = plane.by_phase(params["K"]), plane.size
         groups = _groups(len(x), samples_at_once(size, K))
@@ -169,7 +169,7 @@ class Convolution:
 
 
 def _groups(rows: int, most: int) -> list[tuple[int, list[slice]]]:
-    """Rows in slices of ``most``, and one of what is left: (length, slices) of each length."""
+    """Rows in slices of ``most``, and one slice of the rest: (length, slices) of each length."""
     left = rows % most
     whole = [slice(i, i + most) for i in range(0, rows - left, most)]
     groups = [(most, whole), (left, [slice(rows - left, rows)])]

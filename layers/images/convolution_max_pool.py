@@ -1,4 +1,7 @@
-"""Convolution and max pooling as one layer, which only fusion makes (SPEC section 6)."""
+"""Convolution and max pooling as one layer, which only fusion makes.
+
+Formulas: docs/mathematics.md#6-image-layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolution and ReLU as one layer (SPEC sections 5 and 6)."""
+"""Convolution and ReLU as one layer. Formulas: docs/mathematics.md#6-image-layers."""
 
 from __future__ import annotations
 

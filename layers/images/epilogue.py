@@ -1,4 +1,4 @@
-"""What is done to a convolution's output while it is in the caches, and undone on the way back.
+"""Epilogues: work on a convolution's output while it is in the caches, and its way back.
 
 Arrays: images (rows, samples, pitch, channels), of which the first rows and columns are wanted, and
 y (samples, rows, columns, channels).
@@ -20,16 +20,16 @@ from sumgrad.layers.relu import masked, rectified
 
 
 class Epilogue(Protocol):
-    """Of one pass over a batch, which is worked on part by part.
+    """The epilogue of one pass over a batch, part by part.
 
     Attributes:
-        y: what the layer gives, of the whole batch.
+        y: the layer's output, of the whole batch.
     """
 
     y: Array
 
     def images(self, part: slice) -> Array:
-        """Where the convolution is to put these samples."""
+        """Memory for the convolution's output of these samples."""
         ...
 
     def finish(self, images: Array, part: slice) -> None:
@@ -37,7 +37,7 @@ class Epilogue(Protocol):
         ...
 
     def feedback(self, dy: Array, part: slice, out: Array) -> None:
-        """From the feedback of these samples of ``y`` to that of the convolution's output."""
+        """Turn the feedback of these samples of ``y`` into that of the convolution's output."""
         ...
 
 
@@ -46,7 +46,7 @@ MakeEpilogue = Callable[[Size, Array, int, Context], Epilogue]
 
 
 class Nothing:
-    """The images are y."""
+    """No epilogue: the images are y."""
 
     def __init__(self, size: Size, K: Array, rows: int, context: Context) -> None:
         self._images = output_images(size, K, rows, context)

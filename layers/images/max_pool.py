@@ -1,4 +1,4 @@
-"""Max pooling (SPEC section 6)."""
+"""Max pooling. Formulas: docs/mathematics.md#6-image-layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sumgrad.layers.base.layer import Backward, Operations
 from sumgrad.layers.images.pooling_blocks import PoolingBlocks
 
 Winners = list[Array]
-"""For every position of the blocks but the first: where it is larger than all before it."""
+"""For every position of the blocks but the first, a mask: larger than all before it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class MaxPool(PoolingBlocks):
         left = dy
         for part, larger in zip(parts[:0:-1], reversed(winners), strict=True):
             np.multiply(left, larger, out=part)
-            # What has been given is gone: d − d is 0, d − 0 is d, both exactly.
+            # Take away what was written: d − d is 0, d − 0 is d, both exactly.
             left = np.subtract(left, part, out=parts[0])
         if not winners:
             parts[0] = dy

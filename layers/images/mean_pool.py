@@ -1,4 +1,4 @@
-"""Mean pooling (SPEC section 6)."""
+"""Mean pooling. Formulas: docs/mathematics.md#6-image-layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks that pooling layers cut images into, and the check that they fit."""
+"""The blocks that pooling layers cut images into, and the check that they fit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ragged = Literal["error", "drop"]
 
 @dataclass(frozen=True)
 class PoolingBlocks:
-    """What max and mean pooling share: a sample (height × width × channels) in blocks.
+    """The base of max and mean pooling: a sample (height × width × channels) in blocks.
 
     ``size`` is one number for both axes or (vertical, horizontal). Blocks do not overlap. Where
     they do not fill the image, ``ragged`` says whether that is an error or what is left at the

@@ -1,4 +1,7 @@
-"""The losses. Adding one is a file and a row in the table."""
+"""How bad is a score, and which metric stands beside the loss? One loss a file.
+
+``LOSSES`` is the table of the losses that a specification may name.
+"""
 
 from sumgrad.layers.losses.cross_entropy import CrossEntropy
 from sumgrad.layers.losses.logistic import Logistic
@@ -18,8 +21,15 @@ LOSSES: dict[str, type[Loss]] = {
     "svm": SVM,
 }
 
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in sorted({loss.metric for loss in LOSSES.values()}, key=lambda metric: metric.name)
+}
+"""Every metric that a loss has, by its name."""
+
 __all__ = [
     "LOSSES",
+    "METRICS",
     "SVM",
     "CrossEntropy",
     "Logistic",

@@ -1,4 +1,4 @@
-"""What the losses share whose scores are one vector a row, one score a class."""
+"""The shared part of losses whose scores are one vector a row, one score a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Cross-entropy of the softmax, L = −s_y + log Σ exp(s_i) (SPEC section 7)."""
+"""Cross-entropy of the softmax, L = −s_y + log Σ exp(s_i).
+
+Formulas: docs/mathematics.md#7-losses.
+"""
 
 from __future__ import annotations
 

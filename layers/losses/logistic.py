@@ -1,4 +1,7 @@
-"""Logistic loss of y ∈ {0, 1}: L = −log(φ(s)^y (1 − φ(s))^(1−y)), φ the sigmoid (SPEC 7)."""
+"""Logistic loss of y ∈ {0, 1}: L = −log(φ(s)^y (1 − φ(s))^(1−y)), φ the sigmoid.
+
+Formulas: docs/mathematics.md#7-losses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every loss is: the sum over a batch, its feedback, its metric, the targets it can read."""
+"""The protocol of a loss: its sum over a batch, its feedback, its metric, its targets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sumgrad.layers.losses.metrics import Metric
 
 
 class Targets(NamedTuple):
-    """What a data set offers as y: class numbers below ``classes``, or vectors of ``shape``.
+    """The targets y of a data set: class numbers below ``classes``, or vectors of ``shape``.
 
     ``input`` is a sample's shape, for a loss that takes the sample itself as y.
     """
@@ -20,26 +20,27 @@ class Targets(NamedTuple):
 
 
 class TargetError(ValueError):
-    """A target has a value that the loss gives no meaning; the message names it."""
+    """A target has a value that means nothing to the loss; the message names it."""
 
 
 class Loss(Protocol):
-    """L(s, y), summed over the rows of a batch (SPEC section 7).
+    """L(s, y), summed over the rows of a batch. Formulas: docs/mathematics.md#7-losses.
 
     Attributes:
-        metric: what ``measure`` is for.
-        unsupervised: y is the network's input, not the data set's targets (SPEC section 1).
+        metric: the figure that follows from the sums of ``measure``.
+        unsupervised: y is the network's input, not the data set's targets
+            (docs/mathematics.md#1-learning).
     """
 
     metric: ClassVar[Metric]
     unsupervised: ClassVar[bool] = False
 
     def check(self, scores: Shape, targets: Targets) -> None:
-        """Raise ShapeError unless scores of this shape can be held against these targets."""
+        """Raise ShapeError unless scores of this shape fit these targets."""
         ...
 
     def check_values(self, y: Array) -> None:
-        """Raise TargetError unless every value of y has a meaning; done once, on loading."""
+        """Raise TargetError unless every value of y is legal; called once, on loading."""
         return
 
     def forward(self, s: Array, y: Array) -> tuple[float, Array]:

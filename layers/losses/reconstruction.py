@@ -1,4 +1,7 @@
-"""Reconstruction: squared error against the input itself, L = Σ (x − s)² (SPEC 1 and 7)."""
+"""Reconstruction: squared error against the input itself, L = Σ (x − s)².
+
+Formulas: docs/mathematics.md#7-losses.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,22 @@ from typing import ClassVar
 from sumgrad.layers.base.arrays import Array, Shape
 from sumgrad.layers.base.hyperparameters import ShapeError
 from sumgrad.layers.losses.loss import Loss, Targets
-from sumgrad.layers.losses.metrics import RMSE, Metric, squares
+from sumgrad.layers.losses.metrics import Metric, Sums, squares
 from sumgrad.layers.losses.squared_error import SquaredError
+
+
+def _rmse(sums: Sums) -> float | None:
+    elements, residual = sums
+    return math.sqrt(residual / elements)
+
+
+RMSE = Metric("rmse", "RMSE", "Root mean squared error of an element", "", _rmse)
+"""Sums: elements, Σ(y − s)²."""
 
 
 @dataclass(frozen=True)
 class Reconstruction(Loss):
-    """y is x; scores of any shape with as many elements are held against it in row-major order."""
+    """y is x; scores of any shape with as many elements are compared with it in row-major order."""
 
     metric: ClassVar[Metric] = RMSE
     unsupervised: ClassVar[bool] = True

@@ -1,4 +1,7 @@
-"""Logistic loss of y ∈ {−1, 1}: L = −log φ(y s), φ the sigmoid (SPEC 7)."""
+"""Logistic loss of y ∈ {−1, 1}: L = −log φ(y s), φ the sigmoid.
+
+Formulas: docs/mathematics.md#7-losses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Squared error, L = Σ (y − s)² (SPEC section 7)."""
+"""Squared error, L = Σ (y − s)². Formulas: docs/mathematics.md#7-losses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,25 @@ import numpy as np
 from sumgrad.layers.base.arrays import Array, Shape
 from sumgrad.layers.base.hyperparameters import ShapeError
 from sumgrad.layers.losses.loss import Loss, Targets
-from sumgrad.layers.losses.metrics import R2, Metric, squares
+from sumgrad.layers.losses.metrics import Metric, Sums, squares
+
+CONSTANT = 2.0**-40
+"""Share of Σy² below which Σ(y − ȳ)² counts as 0. It is a spread of a millionth of y, 16 units in
+the last place of float32; rounding in float64 leaves less of targets that are all the same."""
+
+
+def _r2(sums: Sums) -> float | None:
+    rows, residual, *moments = sums
+    y, y2 = np.array(moments).reshape(2, -1)
+    total = y2 - y * y / rows
+    total = float(total[total > CONSTANT * y2].sum())
+    return 1 - residual / total if total > 0 else None
+
+
+R2 = Metric("r2", "R²", "Share of the targets' variance explained", "ratio", _r2)
+"""Coefficient of determination, R² = 1 − Σ(y − s)² / Σ(y − ȳ)², both sums over all elements of the
+targets, ȳ each element's mean over the rows; None where no element varies. Sums: rows, Σ(y − s)²,
+then Σy of each element, then Σy² of each."""
 
 
 @dataclass(frozen=True)

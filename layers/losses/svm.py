@@ -1,4 +1,7 @@
-"""Support vector machine, the multi-class hinge: L = Σ_{i≠y} (s_i − s_y + 1)₊ (SPEC section 7)."""
+"""Support vector machine, the multi-class hinge: L = Σ_{i≠y} (s_i − s_y + 1)₊.
+
+Formulas: docs/mathematics.md#7-losses.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ from sumgrad.layers.losses.metrics import ACCURACY, Metric
 class SVM(Loss):
     """Scores are one vector a row, one score a class; y holds class numbers.
 
-    Every wrong class whose score is not at least 1 below the right one's adds to the loss; at a
-    distance of just 1 the derivative is taken as 0. Source of the form: Weston and Watkins 1999,
+    Every wrong class whose score is less than 1 below the right class's adds to the loss; at a
+    distance of exactly 1 the derivative is taken as 0. Source of the form: Weston and Watkins 1999,
     "Support vector machines for multi-class pattern recognition".
     """
 

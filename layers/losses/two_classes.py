@@ -1,4 +1,4 @@
-"""What the logistic losses share: scores whose sign is the answer, and the sigmoid."""
+"""The shared part of the logistic losses: scores whose sign is the answer, and the sigmoid."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def refuse(loss: str, needed: str, y: Array, legal: Array) -> None:
 def sigmoid_and_tail(x: Array) -> tuple[Array, Array]:
     """φ(x) = 1 / (1 + e^−x) and log(1 + e^−|x|), of x's type.
 
-    The tail is what log(1 + e^x) has beyond max(0, x), by itself, so that it is not lost there.
+    The tail is log(1 + e^x) − max(0, x). It is computed separately, so that rounding keeps it.
     """
     e = np.abs(x)
     np.negative(e, out=e)

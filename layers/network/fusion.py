@@ -1,9 +1,9 @@
-"""Layers that follow one another as fewer layers, with the same results.
+"""Fusion: neighbouring layers as fewer layers with the same results.
 
-A ReLU behind an affine layer, and a ReLU or max pooling behind a convolution, becomes part of it:
-what is in between then never leaves the caches. Max pooling goes before a ReLU,
-which then has fewer elements to look at: max(0, ·) keeps order, so the largest element of a block
-is the same one, and where it is not positive the ReLU lets no feedback through in either order.
+A ReLU behind an affine layer, and a ReLU or max pooling behind a convolution, becomes part of it.
+The values between them then never leave the caches. Max pooling goes before a ReLU, which then has
+fewer elements to read: max(0, ·) keeps order, so the largest element of a block is the same one,
+and where it is not positive the ReLU lets no feedback through in either order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sumgrad.layers.relu import ReLU
 
 
 class Stage(NamedTuple):
-    """A layer as it is run, and the number of the network's layer whose parameters it takes."""
+    """A layer that is run, and the number of the network's layer whose parameters it takes."""
 
     layer: Layer
     number: int
@@ -40,7 +40,7 @@ def fused(layers: Sequence[Layer]) -> list[Stage]:
 
 
 def _joined(before: Stage, after: Stage) -> list[Stage]:
-    """Two stages as others with the same result, or as they are."""
+    """Two stages, fused or reordered where that has the same result, or as they are."""
 
     def stage(layer: Layer) -> Stage:
         return Stage(layer, before.number)

@@ -29,7 +29,7 @@ class Slot(NamedTuple):
 
 
 class LayerShapeError(ShapeError):
-    """A layer cannot take what the one before it gives.
+    """A layer does not fit the output of the one before it.
 
     Attributes:
         index: the layer's position in the network, from 0.
@@ -42,10 +42,11 @@ class LayerShapeError(ShapeError):
 
 @dataclass(frozen=True)
 class Network:
-    """X⁰ = x, Xⁱ = fⁱ(Xⁱ⁻¹; Wⁱ); the last one is the score (SPEC section 3).
+    """X⁰ = x, Xⁱ = fⁱ(Xⁱ⁻¹; Wⁱ); the last one is the score.
 
     The network holds no arrays: weights and gradients are flat vectors that the caller owns,
     and ``views`` gives each layer its part of one.
+    Source: docs/mathematics.md#3-networks-forward-backward-feedback.
     """
 
     layers: tuple[Layer, ...]
@@ -74,14 +75,14 @@ class Network:
 
     @cached_property
     def _first(self) -> int:
-        """The first stage with parameters, below which nobody needs δX; past the last if none."""
+        """The first stage with parameters, below which δX is not needed; past the last if none."""
         with_parameters = {slot.layer for slot in self.slots}
         places = [p for p, stage in enumerate(self._stages) if stage.number in with_parameters]
         return min(places, default=len(self._stages))
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
-        """What each layer takes."""
+        """The input shape of each layer."""
         return (self.input_shape, *(shapes.output for shapes in self.shapes))[: len(self.layers)]
 
     @property
@@ -126,7 +127,7 @@ class Network:
         key: Key | None = None,
         workspace: Workspace | None = None,
     ) -> tuple[Array, Callable[[Array, list[Params]], None]]:
-        """Scores of a batch, and the function that goes back through all layers.
+        """Compute the scores of a batch, and the function that goes back through all layers.
 
         Args:
             params: ``views`` of the weights.

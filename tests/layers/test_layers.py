@@ -115,7 +115,7 @@ def dropout_by_loops(rate: float) -> Callable[[Params, Array], Array]:
 
 
 def convolution_by_loops(layer: Convolution) -> Callable[[Params, Array], Array]:
-    """SPEC's sum over kernel positions; its i + d, which starts at 0, is i here."""
+    """The sum over kernel positions of docs/mathematics.md#6-image-layers."""
     (rows, columns), (down, right) = as_pair(layer.kernel), as_pair(layer.stride)
     above, before = as_pair(layer.padding)
 

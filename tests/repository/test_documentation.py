@@ -13,43 +13,21 @@ from sumgrad.layers import LAYERS, LOSSES
 from sumgrad.trainer.arithmetic.schedules import SCHEDULES
 from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES
 
+from support.markdown import CODE_BLOCK, links, unresolved
 from support.repository import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
-
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def links(text: str) -> list[str]:
-    """Targets of the links to files, with their anchors."""
-    found = re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", text))
-    return [target for target in found if not re.match(r"\w+:", target)]
-
-
-def anchors(text: str) -> set[str]:
-    """As GitHub makes them of headings."""
-    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
-
-
-def broken_links(page: Path, text: str) -> list[str]:
-    def resolves(link: str) -> bool:
-        name, _, anchor = link.partition("#")
-        target = page.parent / name if name else page
-        return target.exists() and (not anchor or anchor in anchors(target.read_text()))
-
-    return [link for link in links(text) if not resolves(link)]
 
 
 def sessions(text: str) -> str:
     """Everything typed at Python, one block after the other."""
-    return "\n".join(body for language, body in BLOCK.findall(text) if language == "pycon")
+    return "\n".join(body for language, body in CODE_BLOCK.findall(text) if language == "pycon")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_file_resolves(page: Path) -> None:
-    assert not broken_links(page, page.read_text())
+    assert not [link for link in links(page.read_text()) if unresolved(link, page)]
 
 
 def test_a_broken_link_is_found() -> None:
@@ -57,7 +35,8 @@ def test_a_broken_link_is_found() -> None:
         "[a](mathematics.md) [b](nowhere.md) [c](https://example.org/x) [d](#1-learning) [e](#no)\n"
         "[f](command-line.md#gradcheck) [g](command-line.md#no)\n```toml\n[h](code.md)\n```\n"
     )
-    assert broken_links(MATHEMATICS, text) == ["nowhere.md", "#no", "command-line.md#no"]
+    broken = [link for link in links(text) if unresolved(link, MATHEMATICS)]
+    assert broken == ["nowhere.md", "#no", "command-line.md#no"]
 
 
 def test_there_are_links_to_check() -> None:

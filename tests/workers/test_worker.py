@@ -113,7 +113,10 @@ def forward_by_einsum(rig: Rig, x: Array) -> tuple[Array, Array, Array]:
 
 
 def gradient_by_einsum(rig: Rig, step: int) -> tuple[Array, float]:
-    """Summed gradient and loss of a step by the formulas of SPEC 5 and 7, in float64."""
+    """Summed gradient and loss of a step in float64.
+
+    Formulas: docs/mathematics.md#5-vector-layers and docs/mathematics.md#7-losses.
+    """
     chosen = rig.sampling.step_rows(step)
     x, y = rig.data.train.x[chosen], rig.data.train.y[chosen]
     rows, hidden, scores = forward_by_einsum(rig, x)

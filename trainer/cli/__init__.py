@@ -1,4 +1,4 @@
-"""The command line, ``sumgrad``."""
+"""What can the command line, ``sumgrad``, do?"""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How does a program use a service? It submits runs, watches them, gets their results.
+"""How does a program talk to the service? It submits runs, watches them and gets their results.
 
 from sumgrad import Client
 

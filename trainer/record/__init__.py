@@ -1,1 +1,1 @@
-"""What is known of a run? Its states, history, events, log and receipt."""
+"""What is known of a run? Its states, events, history, log, receipt and verification."""

@@ -27,17 +27,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from sumgrad.layers.losses import METRICS
 from sumgrad.trainer.record.enum_names import STATES
 from sumgrad.trainer.server.rounds.step_times import BOUNDS
 from sumgrad.trainer.service.settings import TlsFiles
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
-
-_METRICS = {
-    "accuracy": ("sumgrad_accuracy_ratio", "Share of right answers"),
-    "r2": ("sumgrad_r2_ratio", "Share of the targets' variance explained"),
-    "rmse": ("sumgrad_rmse", "Root mean squared error of an element"),
-}
-"""Series and meaning of each metric that a loss may have."""
 
 _WAITS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """Bounds in seconds of the histogram of waiting times."""
@@ -145,8 +139,13 @@ def _progress(runs: list[tuple[str, run_pb2.Run]]) -> Iterator[Metric]:
     samples = CounterMetricFamily("sumgrad_samples", "Training rows read.", labels=["run"])
     loss = GaugeMetricFamily("sumgrad_loss", "E_in over the epoch so far.", labels=["run"])
     metrics = {
-        name: GaugeMetricFamily(series, f"{meaning} in the epoch so far.", labels=["run"])
-        for name, (series, meaning) in _METRICS.items()
+        name: GaugeMetricFamily(
+            f"sumgrad_{name}",
+            f"{metric.meaning} in the epoch so far.",
+            labels=["run"],
+            unit=metric.unit,
+        )
+        for name, metric in METRICS.items()
     }
     workers = GaugeMetricFamily("sumgrad_workers_alive", "Workers at work.", labels=["run"])
     for run_id, run in runs:

@@ -1,1 +1,1 @@
-"""Snapshots of a training run, from which it can go on exactly (DESIGN sections 1 and 6)."""
+"""How is a run saved so that it resumes exactly, and how is a damaged snapshot recognised?"""

@@ -1,1 +1,1 @@
-"""What would a network be like, and is its gradient right? Looked at before any training."""
+"""What is a network like before training, and are its derivatives right?"""

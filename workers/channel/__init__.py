@@ -1,4 +1,4 @@
-"""The channel between the parameter server and its workers, seen from the worker."""
+"""How do tasks, weights and gradients travel? The channel to the server, seen from a worker."""
 
 from sumgrad.workers.channel.address import ServerAddress, Vectors
 from sumgrad.workers.channel.shared_memory import (

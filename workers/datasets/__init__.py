@@ -1,4 +1,4 @@
-"""Data sets: where a run's samples come from, and the table of the formats it may name."""
+"""Where do a run's samples come from? ``DATASETS`` is the table of the formats that it may name."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""Correlation of images with kernels: the work inside a convolution layer.
+"""How is an image correlated with a kernel? The work inside a convolution layer.
 
 Strides become channels (`phases`), so that what is left has stride 1. Along the rows, each output
 row needs several input rows: `row_schemes` turns that into independent slabs of memory. Along the

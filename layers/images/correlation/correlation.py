@@ -11,8 +11,9 @@ from sumgrad.layers.images.correlation.row_schemes import RowScheme, row_scheme
 from sumgrad.layers.images.correlation.windows import by_window, padded_positions, windows
 
 WORKING_SET = 4 << 20
-"""Bytes that the samples worked on at a time may take; about what a core's share of the caches
-holds. Fewer samples make thinner products, more fall out of the caches."""
+"""Bytes that the samples in work may take: about a core's share of the caches. Fewer samples make
+thinner products, more fall out of the caches
+(docs/decisions/layers.md#a-few-samples-at-a-time-4-mb)."""
 
 
 class Correlation:
@@ -42,7 +43,7 @@ class Correlation:
         self._products = self._products_memory[:, self._lead :]
 
     def forward(self, y: Array) -> None:
-        """Fill some samples of what ``output_images`` gave, from ``x``; in order of samples."""
+        """Fill some samples of ``output_images``, from ``x``, in the order of samples."""
         products = self._scheme.products(y, self._products)
         self._fill_slabs()
         np.matmul(
@@ -53,7 +54,7 @@ class Correlation:
         self._scheme.outputs(products, y)
 
     def prepare_backward(self) -> None:
-        """Set up ``dy`` and what else backward needs."""
+        """Set up ``dy`` and the rest of what backward needs."""
         self._dy_memory = self._image_memory("dy", self._scheme.output_rows, self._filters)
         self.dy = self._images(self._dy_memory, self._scheme.output_rows)
         self._dU = self._zeros("dU", self._U.shape)
@@ -91,13 +92,13 @@ class Correlation:
         return self._dx
 
     def kernel_gradient(self) -> Array:
-        """Of all samples since ``prepare_backward``."""
+        """The kernel's gradient over all samples since ``prepare_backward``."""
         return self._scheme.kernels_adjoint(
             self._dU.reshape(len(self._dU), self._columns, self._slab_channels, -1)
         )
 
     def _fill_slabs(self) -> None:
-        """From ``x``."""
+        """Fill the slabs from ``x``."""
         self._scheme.slabs(self.x, self._slabs)
         # The last windows reach beyond the last position; gradients may lie there.
         self._slabs[:, self._positions :] = 0
@@ -136,7 +137,7 @@ class Correlation:
 def output_images(size: Size, K: Array, samples: int, context: Context) -> Array:
     """Memory for y: (output rows, samples, pitch, O).
 
-    Its first ``rows`` and ``columns`` are what is wanted; what else is there has no meaning.
+    Its first ``rows`` and ``columns`` are the output; the rest has no meaning.
     """
     kernel_rows, columns, channels, filters = K.shape
     scheme = row_scheme(size.rows, kernel_rows, columns, channels)

@@ -74,9 +74,9 @@ def _phases(axis: Axis) -> tuple[Phase, ...]:
 
 
 class Size(NamedTuple):
-    """Of one sample: output rows and columns, and positions from one row to the next.
+    """One sample's output rows and columns, and the positions from one row to the next.
 
-    A row of x is followed by as many zeros as windows that begin in it reach beyond it.
+    A row of x is followed by zeros, as many as the windows that begin in it reach beyond it.
     """
 
     rows: int
@@ -108,7 +108,7 @@ class Plane(NamedTuple):
         return by_phase.reshape(*by_phase.shape[:2], -1, K.shape[3])
 
     def add_by_phase(self, gradient: Array, dK: Array) -> None:
-        """Add to dK what belongs to it of the gradient of ``by_phase(K)``."""
+        """Add the gradient of ``by_phase(K)`` to dK, without the zeros that fill it up."""
         for part, phase in self._kernels(dK, gradient.reshape(self._by_phase_shape(dK))):
             part += phase
 

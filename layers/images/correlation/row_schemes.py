@@ -1,8 +1,8 @@
-"""How the rows of a kernel are dealt with, so that only columns are left to correlate.
+"""Row schemes: they deal with the rows of a kernel, so that only columns are left to correlate.
 
 A scheme turns the rows of a few samples into ``depth`` slabs in which a correlation along the
-columns alone gives the products that the output rows are made of. Each step has its adjoint, and
-backward is made of nothing else.
+columns alone gives the products that the output rows consist of. Each step has its adjoint, and
+backward consists of these.
 
 Arrays: x (input rows, b, pitch, C) and y (output rows, b, pitch, O), in memory in the order that
 the scheme wants; slabs (depth, positions, …), a position for each column of each tile and sample.
@@ -68,7 +68,7 @@ class RowScheme(Protocol):
 
 
 def row_scheme(rows: int, kernel_rows: int, kernel_columns: int, channels: int) -> RowScheme:
-    """The faster one for this many output rows."""
+    """The faster scheme for this many output rows."""
     if kernel_rows == 1 or kernel_columns * channels < STACK_BELOW:
         return Stacked(rows, kernel_rows)
     return FastRows(rows, kernel_rows)

@@ -1,4 +1,6 @@
-"""Convolution and pooling: SPEC's facts, shapes that are refused, ties, precision and memory."""
+"""Convolution and pooling: facts of docs/mathematics.md#6-image-layers, refused shapes, ties,
+precision and memory.
+"""
 
 from __future__ import annotations
 

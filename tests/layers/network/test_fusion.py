@@ -53,7 +53,7 @@ class Passes(NamedTuple):
 def one_after_the_other(
     network: Network, params: list[Params], x: Array, ds: Array, key: Key | None
 ) -> Passes:
-    """Every layer by itself, as SPEC section 3 has it."""
+    """Every layer by itself: docs/mathematics.md#3-networks-forward-backward-feedback."""
     backwards = []
     for index, (layer, own) in enumerate(zip(network.layers, params, strict=True)):
         context = Context(None if key is None else (*key, index))

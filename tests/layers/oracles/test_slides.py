@@ -1,4 +1,6 @@
-"""Where the course's slides slip (SPEC section 9): each slide's form is wrong, ours is right.
+"""Where the course's slides slip: each slide's form is wrong, ours is right.
+
+The list is in docs/mathematics.md#9-where-the-slides-slip.
 
 The judge is central differences of a forward pass that the slides have right, or counting. The
 slides' forms stand here as plain functions, in their order of terms; arrays are channels last, and

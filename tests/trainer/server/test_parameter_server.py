@@ -121,8 +121,10 @@ def digits() -> tuple[Array, Array, Array, Array]:
 
 
 def train_in_float64(steps: int, rate: Callable[[int], float] = lambda step: 0.05) -> Weights:
-    """Momentum over mini-batches as SPEC sections 4, 5 and 7 have it.
+    """Momentum over mini-batches in float64.
 
+    Formulas: docs/mathematics.md#4-batches-and-updates, docs/mathematics.md#5-vector-layers and
+    docs/mathematics.md#7-losses.
     ``rate`` is the learning rate of a step, counted from 0.
     """
     x, y, _, _ = digits()

@@ -1,4 +1,4 @@
-"""How the learning rate changes in a run. Adding a schedule is a file and a row in the table."""
+"""How does the learning rate change in a run? One schedule a file; ``SCHEDULES`` is the table."""
 
 from sumgrad.trainer.arithmetic.schedules.constant import Constant
 from sumgrad.trainer.arithmetic.schedules.cosine import Cosine

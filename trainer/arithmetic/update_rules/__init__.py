@@ -1,4 +1,4 @@
-"""How the weights follow the gradient. Adding a rule is a file and a row in the table."""
+"""How do the weights follow the gradient? One rule a file; ``UPDATE_RULES`` is the table."""
 
 from sumgrad.trainer.arithmetic.update_rules.adagrad import Adagrad
 from sumgrad.trainer.arithmetic.update_rules.adam import Adam

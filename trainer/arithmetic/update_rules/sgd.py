@@ -1,4 +1,7 @@
-"""Gradient descent, W ← W − λ g with g = ∂Obj/∂W (SPEC section 4)."""
+"""Gradient descent, W ← W − λ g with g = ∂Obj/∂W.
+
+Formulas: docs/mathematics.md#4-batches-and-updates.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
+from sumgrad.layers import losses
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.record.enum_names import STATES, state_name, stop_name
 from sumgrad.trainer.record.verification import Mark
@@ -21,7 +22,7 @@ from sumgrad.trainer.v1 import run_pb2
 
 Document = dict[str, Any]
 
-METRICS = {"accuracy": "accuracy", "r2": "R²", "rmse": "RMSE"}
+METRICS = {name: metric.label for name, metric in losses.METRICS.items()}
 """What people call the metrics, by their fields in the messages."""
 
 WIDEST = 160

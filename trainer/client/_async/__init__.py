@@ -1,1 +1,1 @@
-"""The client for asyncio, by hand; the blocking one is generated from it."""
+"""How does an asyncio program call the service? By hand; the blocking client follows from it."""

@@ -1,1 +1,1 @@
-"""The blocking client, generated from the one for asyncio."""
+"""How does a program that blocks call the service?"""

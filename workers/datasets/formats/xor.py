@@ -1,4 +1,7 @@
-"""Exclusive or: the four points that no affine map tells apart (SPEC section 5)."""
+"""Exclusive or: four points that no affine map tells apart.
+
+Source: docs/mathematics.md#5-vector-layers.
+"""
 
 from dataclasses import dataclass
 

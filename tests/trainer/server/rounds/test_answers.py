@@ -7,7 +7,9 @@ from itertools import permutations
 
 import pytest
 
-from sumgrad.layers.losses.metrics import ACCURACY, R2, RMSE, Metric
+from sumgrad.layers.losses.metrics import ACCURACY, Metric
+from sumgrad.layers.losses.reconstruction import RMSE
+from sumgrad.layers.losses.squared_error import R2
 from sumgrad.trainer.server.rounds.answers import RoundAnswers, Tally
 
 
