@@ -1,7 +1,7 @@
-"""Tokens: what a user shows with every call, and what is kept of it.
+"""Access tokens: how one is made, and what the service keeps of it.
 
-A token is ``sgt_<id>_<secret>``. Only the secret's SHA-256 is stored. A slow hash makes passwords
-expensive to guess; a secret of 256 random bits cannot be guessed at any speed.
+Only the SHA-256 of a token's secret is stored. Slow hashes protect passwords, which can be guessed;
+a secret of 256 random bits cannot be guessed at any speed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.access.caller import Caller, Role
+from sumgrad.trainer.token_format import token_text
 
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -57,7 +58,7 @@ def new_token(user: str, role: Role, now: int, lifetime: int | None) -> tuple[st
     name, secret = secrets.token_hex(6), secrets.token_hex(32)
     expires = None if lifetime is None else now + lifetime
     stored = StoredToken(name, _digest(secret), user, role, now, expires, None)
-    return f"sgt_{name}_{secret}", stored
+    return token_text(name, secret), stored
 
 
 def _digest(secret: str) -> bytes:
