@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 with atheris.instrument_imports(include=["trainer", "workers", "layers"]):
     from google.protobuf.message import DecodeError
 
+    from sumgrad.trainer.service.api.refusals import status_of
     from sumgrad.trainer.service.api.request_limits import (
         InvalidRequestError,
         check_labels,
         check_request_id,
         check_spec_size,
     )
-    from sumgrad.trainer.service.api.trainer_service import status_of
     from sumgrad.trainer.spec.fit import check_against_data
     from sumgrad.trainer.spec.messages import spec_of, to_message
     from sumgrad.trainer.spec.violations import InvalidSpecError

@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 
 from sumgrad.trainer.client.errors import REASONS
-from sumgrad.trainer.service.api.trainer_service import CODES, RUNNERS_CODES, reason
+from sumgrad.trainer.service.api.refusals import CODES, RUNNER_CODES, reason
 from sumgrad.trainer.service.settings import Limits
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import service_pb2
@@ -24,7 +24,7 @@ def section(heading: str) -> str:
 def error_rows() -> list[str]:
     kinds = {name: f"`{kind.__name__}`" for name, kind in REASONS.items()}
     kinds[reason(InvalidSpecError)] = f"`{InvalidSpecError.__name__}`"
-    kinds |= {reason(kind): "only runners are told" for kind in RUNNERS_CODES}
+    kinds |= {reason(kind): "only runners are told" for kind in RUNNER_CODES}
     return [
         f"| `{reason(kind)}` | {code.name} | {kinds[reason(kind)]} |"
         for kind, code in sorted(CODES.items(), key=lambda item: reason(item[0]))

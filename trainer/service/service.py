@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -17,10 +18,11 @@ from sumgrad.trainer.service.access.audit import Audit
 from sumgrad.trainer.service.access.authentication import Authenticator
 from sumgrad.trainer.service.access.confinement import Confinement
 from sumgrad.trainer.service.access.tls import Tls
-from sumgrad.trainer.service.api.trainer_service import RunnerService, TrainerService, refuse
+from sumgrad.trainer.service.api.trainer_service import RunnerService, TrainerService
 from sumgrad.trainer.service.calls.admission import Admission
 from sumgrad.trainer.service.calls.backlog import Backlog
 from sumgrad.trainer.service.calls.decoding import RequestDecoder
+from sumgrad.trainer.service.calls.errors_to_status import ErrorsToStatus
 from sumgrad.trainer.service.calls.gate import Gate
 from sumgrad.trainer.service.calls.outstanding import counting_server
 from sumgrad.trainer.service.calls.request_counter import RequestCounter
@@ -97,19 +99,22 @@ class Service:
         )
         limits = self._settings.limits
         name = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
-        admission = Admission(name, limits, refuse)
-        counter, gate = RequestCounter(metrics), self._gate()
-        readers = SlowReaders(limits.reader_seconds, refuse)
+        errors, counter, gate = ErrorsToStatus(), RequestCounter(metrics), self._gate()
         # Last: what it lets through is the method's message.
         decoder = RequestDecoder()
-        self._server, outstanding = counting_server(
-            [counter, admission, gate, readers, decoder], _options(limits)
-        )
-        admission.backlog = Backlog(limits.calls, outstanding)
+
+        def interceptors(outstanding: Callable[[], int]) -> list[grpc.aio.ServerInterceptor]:
+            admission = Admission(name, limits, Backlog(limits.calls, outstanding))
+            readers = SlowReaders(limits.reader_seconds)
+            return [errors, counter, admission, gate, readers, decoder]
+
+        self._server = counting_server(interceptors, _options(limits))
         self._servers = [self._server]
         if self._settings.runner_address is not None:
             self._servers.append(
-                grpc.aio.server(interceptors=[counter, gate, decoder], options=_options(limits))
+                grpc.aio.server(
+                    interceptors=[errors, counter, gate, decoder], options=_options(limits)
+                )
             )
         self._api = TrainerService(self._manager)
         service_pb2_grpc.add_TrainerServiceServicer_to_server(self._api, self._server)

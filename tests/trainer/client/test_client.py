@@ -35,7 +35,7 @@ from sumgrad.trainer.client.streams.log_reading import LogReading
 from sumgrad.trainer.client.streams.retry import Retry
 from sumgrad.trainer.client.streams.watch_cursor import WatchCursor
 from sumgrad.trainer.errors import UsageError
-from sumgrad.trainer.service.api.trainer_service import CODES, RUNNERS_CODES, reason
+from sumgrad.trainer.service.api.refusals import CODES, RUNNER_CODES, reason
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.settings import Limits
 from sumgrad.trainer.service.store.run_store import Store
@@ -127,7 +127,7 @@ def test_the_asyncio_twin_gives_the_same_answers(
 
 
 def test_every_reason_that_the_service_gives_a_client_is_an_exception_of_its_own_kind() -> None:
-    told_to_clients = {reason(kind) for kind in CODES.keys() - RUNNERS_CODES.keys()}
+    told_to_clients = {reason(kind) for kind in CODES.keys() - RUNNER_CODES.keys()}
     assert told_to_clients == REASONS.keys() | {reason(InvalidSpecError)}
 
 

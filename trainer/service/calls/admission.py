@@ -1,10 +1,10 @@
-"""Refuses calls when too many wait or are under way, so that those which are keep their speed."""
+"""Refuses calls while too many wait or are under way, so that those under way keep their speed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,60 +15,33 @@ from sumgrad.trainer.service.calls.interceptor import (
     Answering,
     Continuation,
     Interceptor,
-    Refuse,
     unread,
     wrapped,
 )
+from sumgrad.trainer.service.calls.limiter import Limiter, TooManyCallsError
 from sumgrad.trainer.service.settings import Limits
 
 _gives_way: ContextVar[bool] = ContextVar("gives_way", default=False)
 
 
-class TooManyCallsError(RuntimeError):
-    """So many calls, or streams, are under way that another one would only slow them down."""
-
-    def __init__(self, most: int, what: str) -> None:
-        super().__init__(f"the service has {most} {what} under way; try again a little later")
-
-
-class Room:
-    """Lets so many in at a time."""
-
-    def __init__(self, most: int, what: str) -> None:
-        self._most = most
-        self._what = what
-        self._inside = 0
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Raises TooManyCallsError."""
-        if self._inside >= self._most:
-            raise TooManyCallsError(self._most, self._what)
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-
-
 class Admission(Interceptor):
-    """Room for calls and room for streams, of one gRPC service, and a bound on what waits for it.
+    """Limits one gRPC service's calls, its streams, and the backlog in front of both.
 
-    The others have none: a flood of clients must not cost a run its runner, nor the health check.
+    The other services of the server are not limited: a flood of clients must cost neither a run its
+    runner nor the operator the health check.
 
-    Attributes:
-        backlog: of the server that asks; to be set before its first call.
+    Args:
+        service: the full name of the service that is limited.
+        backlog: of the server.
     """
 
-    backlog: Backlog
-
-    def __init__(self, service: str, limits: Limits, refuse: Refuse) -> None:
+    def __init__(self, service: str, limits: Limits, backlog: Backlog) -> None:
         super().__init__()
         self._limits = limits
+        self._backlog = backlog
         self._prefix = f"/{service}/"
-        self._calls = Room(limits.calls, "calls")
-        self._streams = Room(limits.streams, "streams")
-        self._refuse = refuse
+        self._calls = Limiter(limits.calls, "calls")
+        self._streams = Limiter(limits.streams, "streams")
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
@@ -76,26 +49,23 @@ class Admission(Interceptor):
         # In the call's own task, and before its message is read, which could be large.
         task = asyncio.current_task()
         assert task is not None
-        self.backlog.take(task)
+        self._backlog.take(task)
         if details.method.startswith(self._prefix):
-            _gives_way.set(await self.backlog.gives_way())
+            _gives_way.set(await self._backlog.gives_way())
         return await super().intercept_service(continuation, details)
 
     def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         if not method.startswith(self._prefix):
             return handler
-        room = self._streams if handler.response_streaming else self._calls
+        limiter = self._streams if handler.response_streaming else self._calls
 
         @asynccontextmanager
         async def admitting(
-            _request: Any, context: grpc.aio.ServicerContext
+            _request: Any, _context: grpc.aio.ServicerContext
         ) -> AsyncIterator[Answering]:
-            try:
-                if _gives_way.get():
-                    raise TooManyCallsError(self._limits.calls, "calls")
-                with room.inside():
-                    yield unread
-            except TooManyCallsError as error:
-                await self._refuse(context, error)
+            if _gives_way.get():
+                raise TooManyCallsError(self._limits.calls, "calls")
+            with limiter.one():
+                yield unread
 
         return wrapped(handler, admitting)

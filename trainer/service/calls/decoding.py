@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 
 from sumgrad.trainer.service.api.request_limits import MalformedRequestError
-from sumgrad.trainer.service.api.trainer_service import refuse
 from sumgrad.trainer.service.calls.interceptor import (
     Answering,
     Interceptor,
@@ -35,8 +34,8 @@ class RequestDecoder(Interceptor):
 
 
 @asynccontextmanager
-async def _checking(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Answering]:
-    await _message(request, context)
+async def _checking(request: Any, _context: grpc.aio.ServicerContext) -> AsyncIterator[Answering]:
+    _message(request)
     yield unread
 
 
@@ -58,23 +57,22 @@ def _of_messages(inner: Callable[..., Any]) -> Callable[..., Any]:
     async def stream(
         requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Any]:
-        async for response in inner(_messages(requests, context), context):
+        async for response in inner(_messages(requests), context):
             yield response
 
     async def one(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
-        return await inner(_messages(requests, context), context)
+        return await inner(_messages(requests), context)
 
     return stream if inspect.isasyncgenfunction(inner) else one
 
 
-async def _messages(
-    requests: AsyncIterator[Any], context: grpc.aio.ServicerContext
-) -> AsyncIterator[Any]:
+async def _messages(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        yield await _message(request, context)
+        yield _message(request)
 
 
-async def _message(request: Any, context: grpc.aio.ServicerContext) -> Any:
+def _message(request: Any) -> Any:
+    """The message. Raises MalformedRequestError if decoding gave that instead."""
     if isinstance(request, MalformedRequestError):
-        await refuse(context, request)
+        raise request
     return request

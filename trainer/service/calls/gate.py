@@ -10,13 +10,12 @@ from urllib.parse import unquote
 import grpc
 
 from sumgrad.trainer.service.access.audit import Audit
-from sumgrad.trainer.service.access.authentication import Authenticator, NotAuthenticatedError
+from sumgrad.trainer.service.access.authentication import Authenticator
 from sumgrad.trainer.service.access.caller import LOCAL_ADMIN, Caller, NotAllowedError, set_caller
 from sumgrad.trainer.service.access.permissions import METHODS, Rule
 from sumgrad.trainer.service.api.run_errors import RunNotFoundError
-from sumgrad.trainer.service.api.trainer_service import refuse
-from sumgrad.trainer.service.calls.interceptor import Answering, Interceptor, outcome, wrapped
-from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
+from sumgrad.trainer.service.calls.errors_to_status import outcome
+from sumgrad.trainer.service.calls.interceptor import Answering, Interceptor, wrapped
 from sumgrad.trainer.v1 import run_pb2
 
 REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
@@ -67,7 +66,11 @@ class Gate(Interceptor):
         return wrapped(handler, guarding)
 
     async def _admit(self, call: _Call) -> None:
-        """Abort the call unless its rule allows it."""
+        """Check that the call's rule allows it.
+
+        Raises:
+            NotAuthenticatedError, NotAllowedError, RunNotFoundError, StoreUnavailableError
+        """
         rule = call.rule
         if rule is not None and rule.least is None:
             return
@@ -78,21 +81,18 @@ class Gate(Interceptor):
                 raise NotAllowedError(call.caller, call.method)
             if rule.run and call.caller.owner is not None:
                 await self._require_own(call.caller, call.run)
-        except (NotAllowedError, RunNotFoundError, StoreUnavailableError) as error:
-            call.refused = not isinstance(error, StoreUnavailableError)
-            await refuse(call.context, error)
+        except (NotAllowedError, RunNotFoundError):
+            call.refused = True
+            raise
         set_caller(call.caller)
 
     async def _identify(self, call: _Call) -> None:
-        """Find out who calls, or abort."""
+        """Find out who calls. Raises NotAuthenticatedError, StoreUnavailableError."""
         if self._authenticator is None:
             call.caller = LOCAL_ADMIN
             return
-        try:
-            metadata = call.context.invocation_metadata() or ()
-            call.caller = await self._authenticator.caller(metadata)
-        except (NotAuthenticatedError, StoreUnavailableError) as error:
-            await refuse(call.context, error)
+        metadata = call.context.invocation_metadata() or ()
+        call.caller = await self._authenticator.caller(metadata)
 
     async def _require_own(self, caller: Caller, run_id: str) -> None:
         """Another's run is answered for exactly as one that does not exist."""

@@ -18,10 +18,6 @@ Around = Callable[[Any, grpc.aio.ServicerContext], AbstractAsyncContextManager[A
 """Given the request (or the stream of them) and the context, what is entered for the call."""
 
 
-Refuse = Callable[[grpc.aio.ServicerContext, Exception], Awaitable[None]]
-"""Ends a call with what an error is called in gRPC."""
-
-
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Puts something around every call; a handler is wrapped once, when it is first called."""
 
@@ -107,16 +103,3 @@ def _stream(inner: Callable[..., AsyncGenerator[Any, None]], around: Around) -> 
                 yield response
 
     return call
-
-
-def outcome(error: BaseException, context: grpc.aio.ServicerContext) -> str:
-    """The name of the status code with which a call ends that raised this."""
-    if isinstance(error, grpc.aio.AbortError):
-        return _name(context.code())
-    return "UNKNOWN" if isinstance(error, Exception) else "CANCELLED"
-
-
-def _name(code: grpc.StatusCode | int) -> str:
-    """A status code's name; abort_with_status leaves the bare number in the context."""
-    names = {status.value[0]: status.name for status in grpc.StatusCode}
-    return names[code if isinstance(code, int) else code.value[0]]

@@ -8,18 +8,13 @@ from typing import Any
 
 import grpc
 
-from sumgrad.trainer.service.calls.interceptor import (
-    Answering,
-    Interceptor,
-    outcome,
-    unread,
-    wrapped,
-)
+from sumgrad.trainer.service.calls.errors_to_status import outcome
+from sumgrad.trainer.service.calls.interceptor import Answering, Interceptor, unread, wrapped
 from sumgrad.trainer.service.prometheus import Metrics
 
 
 class RequestCounter(Interceptor):
-    """Methods that nobody serves are counted together."""
+    """Unknown methods are counted together: callers choose their names."""
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A stream whose reader takes nothing any more gives back what it holds."""
+"""Ends a stream whose reader has stopped reading, so that it gives back what it holds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc
 
-from sumgrad.trainer.service.calls.interceptor import Interceptor, Refuse, function, remade
+from sumgrad.trainer.service.calls.interceptor import Interceptor, function, remade
 
 
 class SlowReaderError(RuntimeError):
-    """The reader of a stream left a response lying for too long."""
+    """The reader of a stream left a response unread for too long."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
@@ -24,17 +24,20 @@ class SlowReaderError(RuntimeError):
 
 
 class SlowReaders(Interceptor):
-    """Ends the method that answers a stream when its reader takes no response for so long.
+    """Closes the method that answers a stream when its reader takes no response for a while.
 
-    gRPC sends a response when its reader has room for it, and the stream waits until then. What
-    the method holds, files and places among those who download, is given back meanwhile; the
-    stream itself is under way, and counted so, until its reader goes or reads on to the error.
+    gRPC sends a response once its reader has a buffer free for it, and the stream waits until then.
+    What the method holds (files, one of the downloads at a time) is given back meanwhile. The
+    stream itself stays under way, and is counted so, until its reader goes or reads on to the
+    error.
+
+    Args:
+        seconds: how long a response may stay unread.
     """
 
-    def __init__(self, seconds: float, refuse: Refuse) -> None:
+    def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
-        self._refuse = refuse
 
     def wrap(self, _method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         inner = function(handler)
@@ -58,6 +61,6 @@ class SlowReaders(Interceptor):
                         if ended is not None:
                             await ended
                     if ended is not None:
-                        await self._refuse(context, SlowReaderError(self._seconds))
+                        raise SlowReaderError(self._seconds)
 
         return remade(handler, call, handler.request_deserializer)

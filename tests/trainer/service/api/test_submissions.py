@@ -28,8 +28,6 @@ from sumgrad.trainer.client import (
     RequestConflictError,
     UnreachableError,
 )
-from sumgrad.trainer.service.api.request_limits import InvalidRequestError
-from sumgrad.trainer.service.api.trainer_service import CODES, status_of
 from sumgrad.trainer.service.runs import run_manager
 from sumgrad.trainer.service.store.run_store import Store
 from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
@@ -341,28 +339,6 @@ def test_no_id_leads_out_of_the_folder_of_runs(service: RunningService, tmp_path
         with pytest.raises(NotFoundError):
             service.client.delete(run_id)
     assert (tmp_path / "state" / "services").exists()
-
-
-# --- errors -------------------------------------------------------------------------------------
-
-
-def test_every_error_of_the_domain_has_a_code_and_a_reason_of_its_own() -> None:
-    made: dict[type[Exception], Exception] = {
-        InvalidSpecError: InvalidSpecError([Violation("seed", "must be ≥ 0")]),
-        InvalidRequestError: InvalidRequestError("name", "is wrong"),
-        StoreUnavailableError: StoreUnavailableError("away"),
-    }
-    reasons = set()
-    for kind, code in CODES.items():
-        error = made.get(kind) or kind.__new__(kind)
-        status = status_of(error)
-        info = error_details_pb2.ErrorInfo()
-        assert status.details[-1].Unpack(info)
-        assert (status.code, info.domain) == (code.value[0], "sumgrad")
-        assert info.reason == info.reason.upper()
-        reasons.add(info.reason)
-    assert len(reasons) == len(CODES)
-    assert {"RUN_NOT_FOUND", "INVALID_SPEC", "NOT_THE_RUNNER", "STORE_UNAVAILABLE"} <= reasons
 
 
 # --- a store that comes and goes ----------------------------------------------------------------

@@ -160,14 +160,20 @@ def test_a_server_counts_calls_that_it_has_not_handed_over(loop: Loop) -> None:
         return request
 
     async def serve() -> tuple[grpc.aio.Server, Callable[[], int], int]:
-        server, outstanding = counting_server([], [])
-        counting_server([], [])  # another one, which is not asked
+        counts: list[Callable[[], int]] = []
+
+        def no_interceptors(outstanding: Callable[[], int]) -> list[grpc.aio.ServerInterceptor]:
+            counts.append(outstanding)
+            return []
+
+        server = counting_server(no_interceptors, [])
+        counting_server(lambda _: [], [])  # another one, which is not asked
         methods = {"Answer": grpc.unary_unary_rpc_method_handler(answer)}
         handler = grpc.method_handlers_generic_handler("test", methods)
         server.add_generic_rpc_handlers((handler,))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        return server, outstanding, port
+        return server, counts[0], port
 
     server, outstanding, port = loop.run(serve())
     assert outstanding() == 0
@@ -190,9 +196,11 @@ def test_a_service_with_too_many_that_wait_refuses_clients_and_answers_runners(
 ) -> None:
     crowd = 0
 
-    def crowded(*arguments: Any) -> tuple[grpc.aio.Server, Callable[[], int]]:
-        server, outstanding = counting_server(*arguments)
-        return server, lambda: outstanding() + crowd
+    def crowded(interceptors: Callable[..., Any], options: Any) -> grpc.aio.Server:
+        def among_many(outstanding: Callable[[], int]) -> Any:
+            return interceptors(lambda: outstanding() + crowd)
+
+        return counting_server(among_many, options)
 
     monkeypatch.setattr(service_module, "counting_server", crowded)
     monkeypatch.setattr("sumgrad.trainer.service.calls.backlog.LOOK_SECONDS", 0.0)
