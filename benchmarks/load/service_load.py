@@ -189,11 +189,11 @@ async def _serve(state: Path) -> None:
     module.Launcher = PlayedLauncher  # type: ignore[misc,assignment]
     async with module.Service(Settings(state, "127.0.0.1:0", "127.0.0.1:0")) as service:
         await service.ready()
-        await service._manager.submit(to_message(parse(SPECIFICATION)))
-        launcher: Any = service._launcher
+        await service.submission.submit(to_message(parse(SPECIFICATION)))
+        launcher: Any = service.launcher
         await launcher.launched.wait()
         launch = launcher.last
-        await service._manager.take(launch.run_id, launch.attempt, launch.token)
+        await service.runner_calls.take(launch.run_id, launch.attempt, launch.token)
         print(json.dumps({**vars(launch), "metrics": service.metrics_url}), flush=True)
         await asyncio.Event().wait()
 

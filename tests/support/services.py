@@ -15,7 +15,6 @@ import pytest
 from sumgrad.trainer.client import Client
 from sumgrad.trainer.service.cluster.launcher import JobState, Launch
 from sumgrad.trainer.service.cluster.ray_api import RayError
-from sumgrad.trainer.service.runs.run_manager import RunManager
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.runs.transitions import Change
 from sumgrad.trainer.service.service import Service
@@ -135,25 +134,24 @@ class Loop:
 
 
 class RunningService:
-    """A service with a fake launcher, a client of it and a channel to it."""
+    """A service with a fake launcher, a client of it and a channel to it.
+
+    Attributes:
+        parts: for what two calls at once over gRPC would only show sometimes.
+    """
 
     def __init__(self, loop: Loop, launcher: FakeLauncher, settings: Settings) -> None:
         self.launcher = launcher
         self.loop = loop
-        self._service = Service(settings)
-        loop.run(self._service.__aenter__())
+        service = Service(settings)
+        self.parts = loop.run(service.__aenter__())
         self._open = ExitStack()
-        self._open.callback(lambda: loop.run(self._service.__aexit__(None, None, None)))
-        loop.run(self._service.ready())
-        self.address = self._service.address
-        self.metrics_url = self._service.metrics_url
+        self._open.callback(lambda: loop.run(service.__aexit__(None, None, None)))
+        loop.run(self.parts.ready())
+        self.address = self.parts.address
+        self.metrics_url = self.parts.metrics_url
         self.client = self._open.enter_context(Client(self.address))
         self.channel = self._open.enter_context(grpc.insecure_channel(self.address))
-
-    @property
-    def manager(self) -> RunManager:
-        """For what two calls at once over gRPC would only show sometimes."""
-        return self._service._manager
 
     def next_runner(self) -> PlayedRunner:
         """The runner of the next run that is launched."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
 from sumgrad.trainer.service.queue.scheduling import NO_LIMITS, UserLimits
-from sumgrad.trainer.service.service import Service
+from sumgrad.trainer.service.service import Service, StartedService
 from sumgrad.trainer.service.settings import Settings
 
 
@@ -16,12 +17,12 @@ class EmbeddedService:
     """A service on free ports, in a thread of its own; a context manager.
 
     Attributes:
-        address: where it serves gRPC.
+        address, metrics_address: where it serves gRPC and /metrics, once entered.
     """
 
     def __init__(self, state: Path, user_limits: UserLimits = NO_LIMITS) -> None:
-        self._settings = Settings(
-            state, "127.0.0.1:0", "127.0.0.1:0", temporary=True, user_limits=user_limits
+        self._service = Service(
+            Settings(state, "127.0.0.1:0", "127.0.0.1:0", temporary=True, user_limits=user_limits)
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="service")
@@ -31,18 +32,19 @@ class EmbeddedService:
     def __enter__(self) -> EmbeddedService:
         self._thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+            started = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         except BaseException:
             self._end_loop()
             raise
+        self.address, self.metrics_address = started.address, started.metrics_address
         return self
 
-    async def _start(self) -> None:
-        self._service = Service(self._settings)
-        await self._service.__aenter__()
-        await self._service.ready()
-        self.address = self._service.address
-        self.metrics_address = self._service.metrics_address
+    async def _start(self) -> StartedService:
+        async with AsyncExitStack() as stack:
+            started = await stack.enter_async_context(self._service)
+            await started.ready()
+            stack.pop_all()
+        return started
 
     def __exit__(
         self,

@@ -1,10 +1,11 @@
-"""The service: gRPC API, run store, queue, metrics and Ray, wired together."""
+"""The service: its parts, put together in the order in which they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,41 +17,74 @@ from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.host import usable_cores
 from sumgrad.trainer.service.access.audit import Audit
 from sumgrad.trainer.service.access.authentication import Authenticator
-from sumgrad.trainer.service.access.confinement import Confinement
+from sumgrad.trainer.service.access.confinement import Confinement, Unconfined
 from sumgrad.trainer.service.access.tls import Tls
-from sumgrad.trainer.service.api.trainer_service import RunnerService, TrainerService
-from sumgrad.trainer.service.calls.admission import Admission
-from sumgrad.trainer.service.calls.backlog import Backlog
-from sumgrad.trainer.service.calls.decoding import RequestDecoder
-from sumgrad.trainer.service.calls.errors_to_status import ErrorsToStatus
+from sumgrad.trainer.service.api.runner_service import RunnerService
+from sumgrad.trainer.service.api.trainer_service import TrainerService
+from sumgrad.trainer.service.calls import servers
 from sumgrad.trainer.service.calls.gate import Gate
-from sumgrad.trainer.service.calls.outstanding import counting_server
-from sumgrad.trainer.service.calls.request_counter import RequestCounter
-from sumgrad.trainer.service.calls.slow_readers import SlowReaders
+from sumgrad.trainer.service.cluster.attempt_policy import ASSUMED_CORES
+from sumgrad.trainer.service.cluster.attempts import Attempts
 from sumgrad.trainer.service.cluster.launcher import Launcher
 from sumgrad.trainer.service.cluster.local_ray import LocalRay
 from sumgrad.trainer.service.cluster.ray_cluster import RayCluster
+from sumgrad.trainer.service.outputs.predictor import Predictor
 from sumgrad.trainer.service.prometheus import Metrics
-from sumgrad.trainer.service.runs.run_manager import RunManager
-from sumgrad.trainer.service.settings import Limits, Settings, TlsFiles
+from sumgrad.trainer.service.queue.waiting_runs import WaitingRuns
+from sumgrad.trainer.service.runs.runner_calls import RunnerCalls
+from sumgrad.trainer.service.runs.runs import Runs
+from sumgrad.trainer.service.runs.submission import Submission
+from sumgrad.trainer.service.settings import Settings
 from sumgrad.trainer.service.store.run_store import Store
 from sumgrad.trainer.service.takeover.file_locks import FileLocks
 from sumgrad.trainer.service.takeover.instance import Instance
-from sumgrad.trainer.service.takeover.locks import Locks
 from sumgrad.trainer.service.takeover.postgres_locks import PostgresLocks
-from sumgrad.trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
+from sumgrad.trainer.v1 import runner_pb2, runner_pb2_grpc, service_pb2_grpc
 
-STOP_SECONDS = 2.0
-"""Open calls have this long to end when the service stops."""
+RUNNER_SERVICE = runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+@dataclass(frozen=True)
+class StartedService:
+    """A service that answers calls.
+
+    Attributes:
+        address: where gRPC is served.
+        metrics_address, metrics_url: where /metrics is served, or None.
+        store: the name of the run store, without a password.
+        lasting: whether it outlives the command that started it.
+    """
+
+    address: str
+    metrics_address: str | None
+    metrics_url: str | None
+    store: str
+    lasting: bool
+    health: health.HealthServicer
+    launcher: Launcher
+    runs: Runs
+    submission: Submission
+    runner_calls: RunnerCalls
+    attempts: Attempts
+
+    async def ready(self) -> None:
+        """Tell health checks that calls are answered, and start Ray for the first run.
+
+        Raises:
+            RayError: Ray did not start.
+        """
+        for name in ("", servers.TRAINER_SERVICE):
+            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        if self.lasting:
+            await self.launcher.start()
 
 
 class Service:
-    """Use as an async context manager.
+    """An async context manager that starts a service and gives the ``StartedService``.
 
-    Attributes:
-        address: where gRPC is served, once started.
-        metrics_address, metrics_url: where /metrics is served, or None.
-        store: the run store, without a password.
+    What has been started is stopped in the opposite order, at the end and also where a later part
+    cannot be started.
 
     Raises:
         UsageError: a setting cannot be used.
@@ -61,76 +95,95 @@ class Service:
         settings.check()
         self._settings = settings
         self._tls = None if settings.tls is None else Tls.read(settings.tls)
-        self._confinement = (
-            Confinement.of(
-                settings.data_roots, settings.snapshot_roots, settings.locations, settings.state
-            )
-            if settings.confines
-            else None
-        )
-        self._authenticator: Authenticator | None = None
-        self._metrics_server: Any = None
-        self.address = ""
-        self.metrics_address: str | None = None
-        self.metrics_url: str | None = None
-        self.store = ""
+        self._confinement = _confinement(settings)
+        self._started = AsyncExitStack()
 
-    async def __aenter__(self) -> Service:
+    async def __aenter__(self) -> StartedService:
+        async with AsyncExitStack() as stack:
+            running = await self._start(stack)
+            self._started = stack.pop_all()
+        return running
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._started.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> StartedService:
+        settings, limits, roots = self._settings, self._settings.limits, self._confinement.roots
         cluster = self._cluster()
-        state = self._settings.state
-        self._store = Store(self._settings.place)
-        self.store = self._store.name
-        try:
-            self._instance = Instance(state, self._settings.temporary, self._locks())
-        except BaseException:
-            self._store.close()
-            raise
-        others = self._settings.ray_address is not None
-        self._launcher = Launcher(cluster, others and self._settings.code == "job")
+        store = stack.enter_context(closing(Store(settings.place)))
+        locks = stack.enter_context(closing(_locks(settings)))
+        instance = Instance(settings.state, settings.temporary, locks)
+        authenticator = None
+        if settings.authenticates:
+            authenticator = stack.enter_context(closing(Authenticator(store.tokens)))
+        others = settings.ray_address is not None
+        launcher = Launcher(cluster, others and settings.code == "job")
+        stack.push_async_callback(launcher.close)
         metrics = Metrics()
-        self._manager = RunManager(
-            self._store,
-            self._launcher,
-            self._instance,
-            metrics,
-            self._settings.user_limits,
-            self._settings.preemption,
-            self._confinement,
+        queue = WaitingRuns(
+            ASSUMED_CORES, time.monotonic, time.time, settings.user_limits, settings.preemption
         )
-        limits = self._settings.limits
-        name = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
-        errors, counter, gate = ErrorsToStatus(), RequestCounter(metrics), self._gate()
-        # Last: what it lets through is the method's message.
-        decoder = RequestDecoder()
+        runs = stack.enter_context(closing(Runs(store, instance, metrics, queue)))
+        predictor = stack.enter_context(closing(Predictor(roots)))
+        gate = Gate(authenticator, runs.view, Audit(settings.state))
 
-        def interceptors(outstanding: Callable[[], int]) -> list[grpc.aio.ServerInterceptor]:
-            admission = Admission(name, limits, Backlog(limits.calls, outstanding))
-            readers = SlowReaders(limits.reader_seconds)
-            return [errors, counter, admission, gate, readers, decoder]
-
-        self._server = counting_server(interceptors, _options(limits))
-        self._servers = [self._server]
-        if self._settings.runner_address is not None:
-            self._servers.append(
-                grpc.aio.server(
-                    interceptors=[errors, counter, gate, decoder], options=_options(limits)
+        clients = runners = servers.client_server(limits, metrics, gate)
+        if settings.runner_address is not None:
+            runners = servers.runner_server(limits, metrics, gate)
+        address = await stack.enter_async_context(
+            servers.open_port(clients, settings.address, "--address", self._credentials(True))
+        )
+        runner_address = address
+        if settings.runner_address is not None:
+            runner_address = await stack.enter_async_context(
+                servers.open_port(
+                    runners, settings.runner_address, "--runner-address", self._credentials(False)
                 )
             )
-        self._api = TrainerService(self._manager)
-        service_pb2_grpc.add_TrainerServiceServicer_to_server(self._api, self._server)
-        runner_pb2_grpc.add_RunnerServiceServicer_to_server(
-            RunnerService(self._manager), self._servers[-1]
+        metrics_address = self._serve_metrics(stack, metrics)
+
+        attempts = Attempts(
+            runs,
+            launcher,
+            self._confinement.confined,
+            settings.advertise or runner_address,
+            self._tls,
         )
-        self._add_standard_services()
-        try:
-            self._listen(metrics)
-            await self._manager.start()
-            for server in self._servers:
-                await server.start()
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
-        return self
+        submission = Submission(runs, self._confinement)
+        runner_calls = RunnerCalls(runs, attempts.runner_called)
+        service_pb2_grpc.add_TrainerServiceServicer_to_server(
+            TrainerService(runs, submission, predictor, roots), clients
+        )
+        runner_pb2_grpc.add_RunnerServiceServicer_to_server(
+            RunnerService(runs, runner_calls, roots), runners
+        )
+        checks = self._add_standard_services(clients)
+
+        stack.push_async_callback(attempts.close)
+        await attempts.start()
+        # At the end clients go first, runners after them.
+        for server in dict.fromkeys((runners, clients)):
+            await stack.enter_async_context(servers.answering(server))
+        stack.callback(runs.stop_streams)
+        stack.push_async_callback(checks.enter_graceful_shutdown)
+        return StartedService(
+            address,
+            metrics_address,
+            self._metrics_url(metrics_address),
+            store.name,
+            not settings.temporary,
+            checks,
+            launcher,
+            runs,
+            submission,
+            runner_calls,
+            attempts,
+        )
 
     def _cluster(self) -> LocalRay | RayCluster:
         settings = self._settings
@@ -140,126 +193,56 @@ class Service:
         cluster.check_reaches(settings.advertise or settings.runner_address or settings.address)
         return cluster
 
-    def _locks(self) -> Locks:
-        store = self._settings.store
-        if store is None:
-            return FileLocks(self._settings.state / "services")
-        return PostgresLocks(store)
+    def _credentials(self, ask_for_certificate: bool) -> grpc.ServerCredentials | None:
+        return None if self._tls is None else self._tls.credentials(ask_for_certificate)
 
-    def _gate(self) -> Gate:
-        if self._settings.authenticates:
-            self._authenticator = Authenticator(self._store.tokens)
-        return Gate(self._authenticator, self._manager.get, Audit(self._settings.state))
-
-    def _add_standard_services(self) -> None:
-        names = [
-            service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name,
-            runner_pb2.DESCRIPTOR.services_by_name["RunnerService"].full_name,
-            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-        ]
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+    def _add_standard_services(self, server: grpc.aio.Server) -> health.HealthServicer:
+        checks = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
         if self._settings.reflection:
-            reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
-        self._names = ["", *names[:1]]
+            names = [servers.TRAINER_SERVICE, RUNNER_SERVICE, HEALTH, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, server)
+        return checks
 
-    def _listen(self, metrics: Metrics) -> None:
-        settings, attempts = self._settings, self._manager.attempts
-        self.address = self._open_port(self._server, settings.address, "--address")
-        runners = self.address
-        if settings.runner_address is not None:
-            runners = self._open_port(
-                self._servers[-1], settings.runner_address, "--runner-address"
-            )
-        attempts.service_address = settings.advertise or runners
-        attempts.service_tls = self._tls
-        if self._settings.metrics_address is not None:
-            metrics_host, metrics_port = host_and_port(self._settings.metrics_address)
-            try:
-                found, self._metrics_server = metrics.serve(
-                    metrics_host, metrics_port, self._metrics_tls()
-                )
-            except OSError as error:
-                raise UsageError(
-                    f"metrics cannot be served at {self._settings.metrics_address}: "
-                    f"{error.strerror}; choose another with --metrics-address"
-                ) from None
-            self.metrics_address = f"{metrics_host}:{found}"
-            scheme = "http" if self._metrics_tls() is None else "https"
-            self.metrics_url = f"{scheme}://{self.metrics_address}/metrics"
-
-    def _open_port(self, server: grpc.aio.Server, address: str, option: str) -> str:
-        """The address with the port that was found."""
-        host, _ = host_and_port(address)
-        try:
-            if self._tls is None:
-                port = server.add_insecure_port(address)
-            else:
-                asks = server is self._server
-                port = server.add_secure_port(address, self._tls.credentials(asks))
-        except RuntimeError:
-            raise UsageError(
-                f"{address} is in use; stop what listens there or choose another with {option}"
-            ) from None
-        return f"{host}:{port}"
-
-    def _metrics_tls(self) -> TlsFiles | None:
-        """What other machines reach is encrypted here too."""
+    def _serve_metrics(self, stack: AsyncExitStack, metrics: Metrics) -> str | None:
+        """Serve /metrics; its address with the port that was found, or None."""
         address = self._settings.metrics_address
-        return None if address is None or is_loopback(address) else self._settings.tls
+        if address is None:
+            return None
+        host, port = host_and_port(address)
+        # What other machines reach is encrypted here too.
+        tls = None if is_loopback(address) else self._settings.tls
+        try:
+            found, server = metrics.serve(host, port, tls)
+        except OSError as error:
+            raise UsageError(
+                f"metrics cannot be served at {address}: {error.strerror}; "
+                "choose another with --metrics-address"
+            ) from None
 
-    async def ready(self) -> None:
-        """Say to health checks that calls are served, and have Ray started for the first run.
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
 
-        Raises:
-            RayError: Ray did not start.
-        """
-        for name in self._names:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        if not self._settings.temporary:
-            await self._launcher.start()
+        stack.callback(stop)
+        return f"{host}:{found}"
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._health.enter_graceful_shutdown()
-        self._manager.watching.stop()
-        self._manager.logs.stop()
-        for server in self._servers:
-            await server.stop(STOP_SECONDS)
-        self._api.close()
-        await self._manager.close()
-        if self._metrics_server is not None:
-            self._metrics_server.shutdown()
-            self._metrics_server.server_close()
-        await self._launcher.close()
-        if self._authenticator is not None:
-            self._authenticator.close()
-        self._store.close()
-        self._instance.close()
+    def _metrics_url(self, address: str | None) -> str | None:
+        if address is None:
+            return None
+        encrypted = self._settings.tls is not None and not is_loopback(address)
+        return f"{'https' if encrypted else 'http'}://{address}/metrics"
 
 
-PENDING = 50
-"""Times the limit of calls, gRPC's own bound on those that wait in it. Beyond, it cancels calls,
-which looks to clients as if they had done so; so it is far from what the service refuses itself."""
+def _confinement(settings: Settings) -> Confinement | Unconfined:
+    if not settings.confines:
+        return Unconfined()
+    return Confinement.of(
+        settings.data_roots, settings.snapshot_roots, settings.locations, settings.state
+    )
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", limits.message_bytes),
-        ("grpc.keepalive_time_ms", limits.keepalive_seconds * 1000),
-        ("grpc.keepalive_timeout_ms", limits.keepalive_timeout_seconds * 1000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", limits.shortest_ping_seconds * 1000),
-        ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
-        ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
-        ("grpc.server.max_pending_requests", PENDING * limits.calls),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING * limits.calls),
-        # What one connection carries beyond that waits at its client.
-        ("grpc.max_concurrent_streams", limits.calls + limits.streams),
-        # Two services on one port would split the calls between them.
-        ("grpc.so_reuseport", 0),
-    ]
+def _locks(settings: Settings) -> FileLocks | PostgresLocks:
+    if settings.store is None:
+        return FileLocks(settings.state / "services")
+    return PostgresLocks(settings.store)

@@ -42,7 +42,8 @@ from sumgrad.trainer.service.cluster import attempt_policy
 from sumgrad.trainer.service.cluster.launcher import JobState, Launch
 from sumgrad.trainer.service.cluster.ray_api import RayError
 from sumgrad.trainer.service.queue.scheduling import WORKERS_PER_CORE
-from sumgrad.trainer.service.runs import run_manager, transitions, watching
+from sumgrad.trainer.service.runs import runs as runs_module
+from sumgrad.trainer.service.runs import transitions, watching
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.service import Service
 from sumgrad.trainer.service.settings import Settings
@@ -329,7 +330,7 @@ def test_a_page_that_nobody_gave_is_refused(
 def test_all_events_of_a_run_are_listed_in_pages(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_manager, "EVENTS_AT_ONCE", 2)
+    monkeypatch.setattr(runs_module, "EVENTS_AT_ONCE", 2)
     run, runner = submit_and_take(service, document)
     for step in range(1, 5):
         runner.report(progress=progress(step))
@@ -848,7 +849,7 @@ def test_reports_that_are_sent_again_while_they_are_stored_are_stored_once(
     async def report_twice() -> None:
         reports = [runner_pb2.RunReport(number=1, warning=run_pb2.Warning(message="once"))]
         who = (launch.run_id, launch.attempt, launch.token)
-        await asyncio.gather(*(service.manager.report(*who, reports) for _ in range(2)))
+        await asyncio.gather(*(service.parts.runner_calls.report(*who, reports) for _ in range(2)))
 
     service.loop.run(report_twice())
     assert list(service.client.get(run.id).warnings) == ["once"]
@@ -976,7 +977,7 @@ def test_a_request_that_breaks_is_not_counted_as_answered_well(
     start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = start_service(metrics_address="127.0.0.1:0")
-    monkeypatch.setattr(service.manager, "get", None)
+    monkeypatch.setattr(service.parts.runs, "view", None)
     with refused(grpc.StatusCode.UNKNOWN):
         stub(service).GetRun(service_pb2.GetRunRequest(id="r-1"), timeout=30)
     assert 'code="OK",method="/sumgrad.trainer.v1.TrainerService/GetRun"' not in scrape(service)

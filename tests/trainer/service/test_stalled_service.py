@@ -149,13 +149,13 @@ def test_a_stream_whose_deadline_passes_ends_and_holds_nothing(
     )
     assert next(watching).snapshot.run.id == run.id
     assert next(logs).lines
-    assert service.manager.watching._feeds
+    assert service.parts.runs.watching._feeds
     assert open_logs()
     for stream in (watching, logs):
         with pytest.raises(grpc.RpcError) as caught:
             list(stream)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    eventually(lambda: not service.manager.watching._feeds and not open_logs())
+    eventually(lambda: not service.parts.runs.watching._feeds and not open_logs())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The gRPC services: requests in, the run manager's answers out."""
+"""The gRPC service of clients: each method unpacks a request and packs the answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from dataclasses import asdict
 
 import grpc
 
-from sumgrad.trainer.service.access.caller import (
-    current_caller,
-)
+from sumgrad.trainer.service.access.caller import current_caller
 from sumgrad.trainer.service.api.page import fitting
 from sumgrad.trainer.service.api.request_limits import (
     InvalidRequestError,
@@ -21,36 +19,48 @@ from sumgrad.trainer.service.api.request_limits import (
 from sumgrad.trainer.service.api.run_filter import parse_cursor, parse_filter
 from sumgrad.trainer.service.calls.limiter import Limiter
 from sumgrad.trainer.service.outputs import run_weights
-from sumgrad.trainer.service.outputs.points import parse_points_request
+from sumgrad.trainer.service.outputs.points import curves, parse_points_request
 from sumgrad.trainer.service.outputs.predictor import Predictor
-from sumgrad.trainer.service.queue import scheduling
-from sumgrad.trainer.service.runs.run_manager import RunManager
+from sumgrad.trainer.service.runs import deletion, transitions
+from sumgrad.trainer.service.runs.runs import Runs
 from sumgrad.trainer.service.runs.stored_run import StoredRun
+from sumgrad.trainer.service.runs.submission import Submission
 from sumgrad.trainer.service.runs.watching import Heartbeat
+from sumgrad.trainer.spec.allowed_locations import SpecRoots
 from sumgrad.trainer.spec.violations import InvalidSpecError
-from sumgrad.trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc, service_pb2, service_pb2_grpc
+from sumgrad.trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
 DEFAULT_PAGE = 100
-LARGEST_PAGE = 1000
-LISTED_VIOLATIONS = 1000
-"""In an answer."""
+MAX_PAGE = 1000
+"""Runs in one answer."""
 
-DOWNLOADS = 4
-"""Downloads of weights at once; a snapshot that is sent is in memory."""
+MAX_VIOLATIONS = 1000
+"""Mistakes of a specification in one answer."""
+
+MAX_DOWNLOADS = 4
+"""Downloads of weights at a time: a snapshot is in memory while it is sent."""
 
 
 class TrainerService(service_pb2_grpc.TrainerServiceServicer):
-    """What clients call."""
+    """What clients call. Errors are raised, and answered by ``calls/errors_to_status.py``.
 
-    def __init__(self, manager: RunManager) -> None:
-        self._manager = manager
-        self._predictor = Predictor(manager.roots)
-        self._downloads = Limiter(DOWNLOADS, "downloads of weights")
+    Args:
+        roots: where the paths of specifications may lead.
+    """
+
+    def __init__(
+        self, runs: Runs, submission: Submission, predictor: Predictor, roots: SpecRoots
+    ) -> None:
+        self._runs = runs
+        self._submission = submission
+        self._predictor = predictor
+        self._roots = roots
+        self._downloads = Limiter(MAX_DOWNLOADS, "downloads of weights")
 
     async def SubmitRun(  # noqa: N802
         self, request: service_pb2.SubmitRunRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.SubmitRunResponse:
-        run = await self._manager.submit(
+        run = await self._submission.submit(
             request.spec,
             request.request_id,
             request.labels,
@@ -59,20 +69,30 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         )
         return service_pb2.SubmitRunResponse(run=run)
 
+    async def ValidateSpec(  # noqa: N802
+        self, request: service_pb2.ValidateSpecRequest, _context: grpc.aio.ServicerContext
+    ) -> service_pb2.ValidateSpecResponse:
+        try:
+            return service_pb2.ValidateSpecResponse(plan=await self._submission.plan(request.spec))
+        except InvalidSpecError as error:
+            shown = error.violations[:MAX_VIOLATIONS]
+            found = [service_pb2.FieldViolation(**asdict(violation)) for violation in shown]
+            return service_pb2.ValidateSpecResponse(violations=found)
+
     async def GetRun(  # noqa: N802
         self, request: service_pb2.GetRunRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.GetRunResponse:
-        return service_pb2.GetRunResponse(run=await self._manager.get(request.id))
+        return service_pb2.GetRunResponse(run=await self._runs.view(request.id))
 
     async def ListRuns(  # noqa: N802
         self, request: service_pb2.ListRunsRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.ListRunsResponse:
-        size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
+        size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         if size < 0:
             raise InvalidRequestError("page_size", f"must be ≥ 0, got {size}")
         wanted = parse_filter(request, current_caller().owner)
         after = parse_cursor(request.page_token)
-        page = await self._manager.page(after, size + 1, wanted)
+        page = await self._runs.page(after, size + 1, wanted)
         count = fitting(stored.run for stored in page[:size])
         response = service_pb2.ListRunsResponse(runs=[stored.run for stored in page[:count]])
         if len(page) > count:
@@ -82,28 +102,31 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     async def CancelRun(  # noqa: N802
         self, request: service_pb2.CancelRunRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.CancelRunResponse:
-        return service_pb2.CancelRunResponse(run=await self._manager.cancel(request.id))
+        changed = await self._runs.change(request.id, transitions.cancel, self._runs.me)
+        return service_pb2.CancelRunResponse(run=changed.stored.run)
 
     async def PauseRun(  # noqa: N802
         self, request: service_pb2.PauseRunRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.PauseRunResponse:
-        return service_pb2.PauseRunResponse(run=await self._manager.pause(request.id))
+        changed = await self._runs.change(request.id, transitions.pause, self._runs.me)
+        return service_pb2.PauseRunResponse(run=changed.stored.run)
 
     async def ResumeRun(  # noqa: N802
         self, request: service_pb2.ResumeRunRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.ResumeRunResponse:
-        return service_pb2.ResumeRunResponse(run=await self._manager.resume(request.id))
+        changed = await self._runs.change(request.id, transitions.resume, self._runs.me)
+        return service_pb2.ResumeRunResponse(run=changed.stored.run)
 
     async def ScaleRun(  # noqa: N802
         self, request: service_pb2.ScaleRunRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.ScaleRunResponse:
-        run = await self._manager.scale(request.id, request.workers)
+        run = await self._submission.scale(request.id, request.workers)
         return service_pb2.ScaleRunResponse(run=run)
 
     async def DeleteRun(  # noqa: N802
         self, request: service_pb2.DeleteRunRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.DeleteRunResponse:
-        await self._manager.delete(request.id)
+        await deletion.delete(self._runs, request.id)
         return service_pb2.DeleteRunResponse()
 
     async def WatchRun(  # noqa: N802
@@ -111,45 +134,35 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
     ) -> AsyncIterator[service_pb2.WatchRunResponse]:
         after = request.after_sequence if request.HasField("after_sequence") else None
         heartbeat = check_heartbeat(request.heartbeat_seconds)
-        async with aclosing(self._manager.watch(request.id, after, heartbeat)) as items:
+        async with aclosing(self._runs.watching.watch(request.id, after, heartbeat)) as items:
             async for item in items:
                 yield _watched(item)
 
     async def ListEvents(  # noqa: N802
         self, request: service_pb2.ListEventsRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.ListEventsResponse:
-        events = await self._manager.events(request.id, request.after)
+        events = await self._runs.events(request.id, request.after)
         return service_pb2.ListEventsResponse(events=events[: fitting(events)])
 
     async def ListPoints(  # noqa: N802
         self, request: service_pb2.ListPointsRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.ListPointsResponse:
         series, most = parse_points_request(request)
-        curves = await self._manager.curves(request.id, series, most)
-        return service_pb2.ListPointsResponse(curves=curves)
-
-    async def ValidateSpec(  # noqa: N802
-        self, request: service_pb2.ValidateSpecRequest, _context: grpc.aio.ServicerContext
-    ) -> service_pb2.ValidateSpecResponse:
-        try:
-            return service_pb2.ValidateSpecResponse(plan=await self._manager.plan(request.spec))
-        except InvalidSpecError as error:
-            shown = error.violations[:LISTED_VIOLATIONS]
-            found = [service_pb2.FieldViolation(**asdict(violation)) for violation in shown]
-            return service_pb2.ValidateSpecResponse(violations=found)
+        found = await curves(lambda after: self._runs.events(request.id, after), series, most)
+        return service_pb2.ListPointsResponse(curves=found)
 
     async def StreamLogs(  # noqa: N802
         self, request: service_pb2.StreamLogsRequest, _context: grpc.aio.ServicerContext
     ) -> AsyncIterator[service_pb2.StreamLogsResponse]:
         check_sources(request.sources)
         heartbeat = check_heartbeat(request.heartbeat_seconds)
-        await self._manager.get(request.id)
-        stream = self._manager.logs.stream(
+        await self._runs.get(request.id)
+        stream = self._runs.logs.stream(
             request.id,
             request.after,
             request.follow,
             set(request.sources),
-            lambda: self._manager.get(request.id),
+            lambda: self._runs.view(request.id),
             heartbeat,
         )
         async with aclosing(stream):
@@ -160,11 +173,11 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         self, request: service_pb2.DownloadWeightsRequest, _context: grpc.aio.ServicerContext
     ) -> AsyncIterator[service_pb2.DownloadWeightsResponse]:
         step = request.step if request.HasField("step") else None
-        run = await self._manager.get(request.id)
+        run = await self._runs.view(request.id)
         with self._downloads.one():
-            folder = self._manager.directory(run.id)
+            folder = self._runs.directory(run.id)
             place = await asyncio.to_thread(
-                run_weights.find, run, folder, step, self._manager.roots.snapshots
+                run_weights.find, run, folder, step, self._roots.snapshots
             )
             with closing(run_weights.download(place)) as responses:
                 while (response := await asyncio.to_thread(next, responses, None)) is not None:
@@ -174,50 +187,9 @@ class TrainerService(service_pb2_grpc.TrainerServiceServicer):
         self, request: service_pb2.PredictRequest, _context: grpc.aio.ServicerContext
     ) -> service_pb2.PredictResponse:
         step = request.step if request.HasField("step") else None
-        run = await self._manager.get(request.id)
-        folder = self._manager.directory(run.id)
+        run = await self._runs.view(request.id)
+        folder = self._runs.directory(run.id)
         return await self._predictor.predict(run, folder, step, request.rows)
-
-    def close(self) -> None:
-        self._predictor.close()
-
-
-class RunnerService(runner_pb2_grpc.RunnerServiceServicer):
-    """What runners call."""
-
-    def __init__(self, manager: RunManager) -> None:
-        self._manager = manager
-
-    async def TakeRun(  # noqa: N802
-        self, request: runner_pb2.TakeRunRequest, _context: grpc.aio.ServicerContext
-    ) -> runner_pb2.TakeRunResponse:
-        run = await self._manager.take(request.id, request.attempt, request.token)
-        directory = self._manager.directory(run.id)
-        return runner_pb2.TakeRunResponse(
-            spec=run.spec,
-            directory=str(directory),
-            directory_inode=directory.stat().st_ino,
-            worker_cpus=scheduling.worker_cpus(self._manager.cores),
-            workers=run.workers,
-            roots=self._manager.roots.message(),
-        )
-
-    async def PutWeights(  # noqa: N802
-        self,
-        requests: AsyncIterator[runner_pb2.PutWeightsRequest],
-        _context: grpc.aio.ServicerContext,
-    ) -> runner_pb2.PutWeightsResponse:
-        first = await anext(requests, runner_pb2.PutWeightsRequest())
-        chunks = (request.chunk async for request in requests)
-        path = await self._manager.put_weights(first.file, chunks)
-        return runner_pb2.PutWeightsResponse(path=str(path))
-
-    async def Report(  # noqa: N802
-        self, request: runner_pb2.ReportRequest, _context: grpc.aio.ServicerContext
-    ) -> runner_pb2.ReportResponse:
-        return await self._manager.report(
-            request.id, request.attempt, request.token, request.reports, request.log
-        )
 
 
 def _watched(

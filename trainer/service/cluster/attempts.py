@@ -43,16 +43,19 @@ class Attempts:
     Args:
         confined: returns a specification within the operator's roots; raises InvalidSpecError for
             what it may not name.
-
-    Attributes:
         service_address, service_tls: where runners find the service.
     """
 
     def __init__(
-        self, runs: Runs, launcher: Launcher, confined: Callable[[RunSpec], RunSpec]
+        self,
+        runs: Runs,
+        launcher: Launcher,
+        confined: Callable[[RunSpec], RunSpec],
+        service_address: str,
+        service_tls: Tls | None,
     ) -> None:
-        self.service_address = ""
-        self.service_tls: Tls | None = None
+        self._service_address = service_address
+        self._service_tls = service_tls
         self._runs = runs
         self._launcher = launcher
         self._confined = confined
@@ -60,11 +63,6 @@ class Attempts:
         self._succession = Succession(runs, self._is_over)
         self._deciding_seconds = 0.0
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def cores(self) -> int:
-        """CPUs that runs can use, of all nodes, as last known; at least 1."""
-        return self._policy.cores
 
     async def start(self) -> None:
         """Take over the runs of ended services, and begin to launch what is queued."""
@@ -150,6 +148,7 @@ class Attempts:
         except RayError as error:
             event = policy.ClusterUnavailable(str(error))
         await self._handle(event)
+        self._runs.queue.cores = self._policy.cores
 
     async def _inspect_job(self, attempt: Attempt) -> None:
         """Ask whether the job of an attempt has ended."""
@@ -219,10 +218,10 @@ class Attempts:
         return True
 
     def _launch_of(self, run: run_pb2.Run, token: str) -> Launch:
-        launch = Launch(run.id, run.attempt, token, self.service_address)
-        if self.service_tls is None:
+        launch = Launch(run.id, run.attempt, token, self._service_address)
+        if self._service_tls is None:
             return launch
-        tls = self.service_tls
+        tls = self._service_tls
         return replace(launch, certificate=tls.certificate, certificate_name=tls.name)
 
     async def _is_over(self, run: run_pb2.Run) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -34,8 +35,26 @@ def parse_points_request(
     return tuple(s for s in SERIES if s in request.series or not request.series), most
 
 
+async def curves(
+    read: Callable[[int], Awaitable[Sequence[run_pb2.Event]]],
+    series: Iterable[service_pb2.Series],
+    most: int,
+) -> list[service_pb2.Curve]:
+    """The curves that have points, each thinned out to at most so many.
+
+    Args:
+        read: the next events after a sequence number; empty when there are no more.
+    """
+    points, after = Points(), 0
+    while events := await read(after):
+        points.add(events)
+        after = events[-1].sequence
+    found = await asyncio.to_thread(lambda: [points.curve(each, most) for each in series])
+    return [curve for curve in found if curve.total]
+
+
 class Points:
-    """Grows by events; each series has ascending steps."""
+    """The points of every series so far, by ascending steps."""
 
     def __init__(self) -> None:
         self._steps = {series: array("Q") for series in SERIES}

@@ -42,9 +42,10 @@ def _areas(
     x: NDArray[np.float64], y: NDArray[np.float64], before: np.intp, bucket: slice, following: slice
 ) -> NDArray[np.float64]:
     """Twice the area of each triangle; infinite at a point that is not finite."""
-    mean_x, mean_y = x[following].mean(), _mean_of_finite(y[following])
-    before_y = y[before] if np.isfinite(y[before]) else mean_y
+    # The largest doubles have sums and products that are not finite.
     with np.errstate(invalid="ignore", over="ignore"):
+        mean_x, mean_y = x[following].mean(), _mean_of_finite(y[following])
+        before_y = y[before] if np.isfinite(y[before]) else mean_y
         area = np.abs(
             (x[before] - mean_x) * (y[bucket] - before_y)
             - (x[before] - x[bucket]) * (mean_y - before_y)

@@ -1,9 +1,8 @@
-"""The runs of one service as the queue sees them: kept in memory, told of every change."""
+"""The runs of one service as the queue sees them: in memory, and updated with every change."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,59 +23,67 @@ from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.v1 import run_pb2
 
 YIELD_SECONDS = 60.0
-"""A run that was told to stop is counted on to do so for this long. It still stops whenever its
-step is over; but others are asked too."""
+"""A run that is asked to stop is expected to do so within this time. One that takes longer still
+stops after its step, but other runs are asked to make room as well."""
 
 VIEW_SECONDS = 0.5
-"""Places are worked out again for those who ask at most this often."""
+"""The least time between two computations of the places for those who ask."""
 
 
 @dataclass
 class _Entry:
-    """What the queue knows of one run.
+    """One run.
 
     Attributes:
         since: when it began to wait, or to hold CPUs.
         started: ascends in the order of start; 0 while it waits.
-        ends: when it expects to end, were it going on; None where that is not known.
-        told: when it was told to stop.
+        ends: when it expects to end if nothing stops it; None where that is not known.
+        stopping: when it was asked to stop.
     """
 
     stored: StoredRun
     since: float
     started: int = 0
     ends: float | None = None
-    told: float | None = None
+    stopping: float | None = None
 
 
 @dataclass
 class _View:
-    """Every waiting run's place as it was worked out last."""
+    """Every waiting run's place as it was computed last."""
 
     at: float = -math.inf
     stale: bool = True
     statuses: dict[str, run_pb2.QueueStatus] = field(default_factory=dict)
 
 
-class RunQueue:
+class WaitingRuns:
     """Not safe to use from several threads.
 
     Args:
-        cores: how many there are now.
+        cores: see below, until the cluster has been asked.
         clock: seconds, never going back.
+        wall_clock: seconds since 1970.
+        preemption: whether runs give way to those of a higher priority.
+
+    Attributes:
+        cores: CPUs that runs can use, of all nodes, as the cluster last said; at least 1.
+        limits: of each user.
     """
 
     def __init__(
         self,
-        cores: Callable[[], int],
+        cores: int,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         limits: UserLimits = NO_LIMITS,
         preemption: bool = True,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.cores = cores
         self.limits = limits
-        self._cores = cores
         self._preemption = preemption
         self._clock = clock
+        self._wall_clock = wall_clock
         self._usage = Usage(clock())
         self._entries: dict[str, _Entry] = {}
         # The owners of paused runs, by their ids.
@@ -86,12 +93,12 @@ class RunQueue:
         self._held = ""
 
     def hold(self, reason: str) -> None:
-        """Say why nothing can start now, whatever is free; empty if something can."""
+        """Set why nothing can start now, whatever is free; empty if something can."""
         self._view.stale |= reason != self._held
         self._held = reason
 
     def update(self, stored: StoredRun) -> float | None:
-        """A run is as it says.
+        """Record a run's current state.
 
         Returns:
             How many seconds it has waited, if it has just been taken from the queue.
@@ -122,23 +129,23 @@ class RunQueue:
         return now - before.since if before and moved and _holds(stored) else None
 
     def forget(self, run_id: str) -> None:
-        """A run neither waits nor works here, or does not do so any more."""
+        """Remove a run that neither waits nor works here, or no longer does."""
         self._count_usage(self._clock())
         self._view.stale |= self._entries.pop(run_id, None) is not None
 
     def forget_all(self) -> None:
-        """What is going on is told again by ``update``."""
+        """Remove all runs; ``update`` brings back those that are still here."""
         self._count_usage(self._clock())
         self._entries.clear()
         self._paused.clear()
 
     def decide(self) -> Decision:
         """What starts and what gives way now."""
-        now, cores = self._clock(), self._cores()
+        now, cores = self._clock(), self.cores
         self._count_usage(now)
         for entry in self._entries.values():
-            told = bool(entry.stored.run.stop_requested or entry.stored.run.preempted_by)
-            entry.told = (now if entry.told is None else entry.told) if told else None
+            stops = bool(entry.stored.run.stop_requested or entry.stored.run.preempted_by)
+            entry.stopping = (now if entry.stopping is None else entry.stopping) if stops else None
         waiting, running = self._waiting(cores), self._running(now, cores)
         usage = self._usage.cpu_seconds
         decision = scheduling.decide(waiting, running, cores, self.limits, usage, self._preemption)
@@ -153,7 +160,7 @@ class RunQueue:
         return decision
 
     def status(self, run_id: str) -> run_pb2.QueueStatus | None:
-        """Where a run stands; None if it does not wait here."""
+        """A run's place in the queue; None if it does not wait here."""
         entry = self._entries.get(run_id)
         if entry is None or _holds(entry.stored):
             return None
@@ -162,7 +169,7 @@ class RunQueue:
         return self._view.statuses.get(run_id)
 
     def placed(self, stored: StoredRun) -> StoredRun:
-        """The run, with where it stands if it waits here."""
+        """The run, with its place in the queue if it waits here."""
         waits = stored.run.state == run_pb2.RUN_STATE_QUEUED
         if waits and (status := self.status(stored.run.id)) is not None:
             stored.run.queue.CopyFrom(status)
@@ -171,10 +178,10 @@ class RunQueue:
     def _status(self, place: scheduling.Place, seconds: float | None) -> run_pb2.QueueStatus:
         reason = self._held or place.reason or "it is being launched"
         status = run_pb2.QueueStatus(position=place.position, reason=reason)
-        # Nobody knows when a cluster comes back.
+        # When a cluster comes back is not known.
         if seconds is not None and not self._held:
             start = Timestamp()
-            start.FromMilliseconds(round((time.time() + seconds) * 1000))
+            start.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
             status.estimated_start.CopyFrom(start)
         return status
 
@@ -185,7 +192,7 @@ class RunQueue:
 
     def cpus_of(self, owner: str, besides: str) -> int:
         """The CPUs that a user's runs hold, without one of them."""
-        running = self._running(self._clock(), self._cores())
+        running = self._running(self._clock(), self.cores)
         return sum(run.cpus for run in running if run.owner == owner and run.id != besides)
 
     def _waiting(self, cores: int) -> list[Waiting]:
@@ -210,9 +217,9 @@ class RunQueue:
                 entry.stored.run.priority,
                 scheduling.run_cpus(entry.stored.run.workers, cores),
                 entry.started,
-                yielding=entry.told is not None and now - entry.told <= YIELD_SECONDS,
-                # One that is being launched has no runner yet that could be told.
-                preemptible=entry.told is None
+                yielding=entry.stopping is not None and now - entry.stopping <= YIELD_SECONDS,
+                # A run that is being launched has no runner yet that could be asked.
+                preemptible=entry.stopping is None
                 and entry.stored.run.state == run_pb2.RUN_STATE_RUNNING,
                 seconds_left=_seconds_left(entry, now),
             )
@@ -222,13 +229,13 @@ class RunQueue:
 
     def _count_usage(self, now: float) -> None:
         held: Counter[str] = Counter()
-        for run in self._running(now, self._cores()):
+        for run in self._running(now, self.cores):
             held[run.owner] += run.cpus
         self._usage.pass_time(now, held)
 
 
-def worth_telling(last: run_pb2.QueueStatus | None, now: run_pb2.QueueStatus) -> bool:
-    """Whether somebody who was told the last status wants to hear of this one."""
+def differs(last: run_pb2.QueueStatus | None, now: run_pb2.QueueStatus) -> bool:
+    """Whether a status is news to a watcher who was sent the last one."""
     return last is None or (last.position, last.reason) != (now.position, now.reason)
 
 
@@ -246,6 +253,6 @@ def _without_spec(stored: StoredRun) -> StoredRun:
 
 
 def _seconds_left(entry: _Entry, now: float) -> float | None:
-    if entry.told is not None:
+    if entry.stopping is not None:
         return 0.0  # to the end of a step
     return None if entry.ends is None else max(0.0, entry.ends - now)

@@ -15,7 +15,7 @@ from sumgrad.trainer.service.api.run_errors import (
     RunNotFoundError,
     ServiceStoppingError,
 )
-from sumgrad.trainer.service.queue.waiting_runs import RunQueue, worth_telling
+from sumgrad.trainer.service.queue.waiting_runs import WaitingRuns, differs
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.store.run_store import Store
 from sumgrad.trainer.service.store.store_threads import StoreThreads
@@ -112,7 +112,7 @@ class Feed:
 class Watching:
     """All streams of one service. Lives on one event loop."""
 
-    def __init__(self, store: Store, threads: StoreThreads, queue: RunQueue) -> None:
+    def __init__(self, store: Store, threads: StoreThreads, queue: WaitingRuns) -> None:
         self._store = store
         self._threads = threads
         self._queue = queue
@@ -150,10 +150,10 @@ class Watching:
             stored = await self._threads.read(self._store.get, run_id)
             if stored is None:
                 raise RunNotFoundError(run_id)
-            told = None
+            sent = None
             if after is None:
                 after = stored.sequence
-                told = self._queue.placed(stored).run.queue
+                sent = self._queue.placed(stored).run.queue
                 yield stored
             elif after > stored.sequence:
                 raise CursorExpiredError(run_id, after, stored.sequence)
@@ -169,10 +169,10 @@ class Watching:
                 if events:
                     continue
                 place = self._queue.status(run_id)
-                if place is not None and worth_telling(told, place):
+                if place is not None and differs(sent, place):
                     yield place
                     spoken = clock()
-                told = place
+                sent = place
                 if clock() - spoken >= heartbeat:
                     yield Heartbeat(after)
                     spoken = clock()

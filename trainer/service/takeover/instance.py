@@ -42,6 +42,3 @@ class Instance:
     def was_temporary(self, name: str) -> bool:
         """Whether the service of that name lived for one command."""
         return name.startswith(_TEMPORARY)
-
-    def close(self) -> None:
-        self._locks.close()

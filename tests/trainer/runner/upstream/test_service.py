@@ -45,7 +45,7 @@ def test_what_has_gathered_while_the_service_was_away_goes_in_portions(
     finally:
         upstream.close()
     events: list[run_pb2.Event] = []
-    while page := service.loop.run(service.manager.events(run.id, len(events))):
+    while page := service.loop.run(service.parts.runs.events(run.id, len(events))):
         events += page
     found = [one.warning.message.partition(" ")[0] for one in events if one.HasField("warning")]
     assert found == [str(number) for number in range(len(sizes))]

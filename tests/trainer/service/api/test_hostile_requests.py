@@ -142,21 +142,21 @@ def test_what_the_service_keeps_by_name_does_not_grow_with_the_names_that_caller
     counted = set(re.findall(r'sumgrad_grpc_requests_total{.*method="(.*?)".*}', scrape))
     assert "unknown" in counted
     assert counted <= METHODS.keys() | {"unknown"}
-    manager = service.manager
+    attempts, runs_here = service.parts.attempts, service.parts.runs
     runs = {run.id for run in service.client.list()}
     for known in (
-        {attempt.run_id for attempt in manager.attempts._policy.statuses},
-        manager._runs.queue._entries,
-        manager._runs.queue._paused,
-        manager.logs._files,
-        manager.logs._lost,
-        manager._runs.metrics._states,
-        manager._runs.metrics._queued,
-        manager._runs.metrics._runs,
-        manager._runs.metrics._step_times,
+        {attempt.run_id for attempt in attempts._policy.statuses},
+        runs_here.queue._entries,
+        runs_here.queue._paused,
+        runs_here.logs._files,
+        runs_here.logs._lost,
+        runs_here.metrics._states,
+        runs_here.metrics._queued,
+        runs_here.metrics._runs,
+        runs_here.metrics._step_times,
     ):
         assert set(known) <= runs
-    assert not manager.watching._feeds
+    assert not runs_here.watching._feeds
 
 
 @pytest.mark.parametrize("method", METHODS)

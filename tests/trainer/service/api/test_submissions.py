@@ -28,7 +28,7 @@ from sumgrad.trainer.client import (
     RequestConflictError,
     UnreachableError,
 )
-from sumgrad.trainer.service.runs import run_manager
+from sumgrad.trainer.service.runs import deletion, submission
 from sumgrad.trainer.service.store.run_store import Store
 from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
 from sumgrad.trainer.spec.messages import to_message
@@ -159,7 +159,7 @@ def test_a_run_is_given_back_also_when_its_data_is_gone(
     def check(*_: object) -> None:
         raise InvalidSpecError([Violation("data.path", "cannot be read")])
 
-    monkeypatch.setattr(run_manager, "check_against_data", check)
+    monkeypatch.setattr(submission, "check_against_data", check)
     assert service.client.submit(document, request_id="mine").id == run.id
 
 
@@ -328,7 +328,7 @@ def test_a_run_whose_files_cannot_be_deleted_is_kept(
     def rmtree(_path: Path) -> None:
         raise OSError("Read-only file system")
 
-    monkeypatch.setattr(run_manager.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(deletion.shutil, "rmtree", rmtree)
     with pytest.raises(ClientError, match="so it is kept: Read-only file system"):
         service.client.delete(run.id)
     assert service.client.get(run.id).state == SUCCEEDED

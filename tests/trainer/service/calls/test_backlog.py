@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from sumgrad.trainer.service import service as service_module
+from sumgrad.trainer.service.calls import servers
 from sumgrad.trainer.service.calls.backlog import (
     LONGEST_HOLD_SECONDS,
     MOST_HELD,
@@ -202,7 +202,7 @@ def test_a_service_with_too_many_that_wait_refuses_clients_and_answers_runners(
 
         return counting_server(among_many, options)
 
-    monkeypatch.setattr(service_module, "counting_server", crowded)
+    monkeypatch.setattr(servers, "counting_server", crowded)
     monkeypatch.setattr("sumgrad.trainer.service.calls.backlog.LOOK_SECONDS", 0.0)
     service = start_service()
     run = service.client.submit(document)

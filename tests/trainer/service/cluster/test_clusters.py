@@ -198,9 +198,9 @@ def test_a_run_waits_for_a_silent_cluster_and_starts_when_it_answers(
 ) -> None:
     silence = RayUnreachableError("the Ray cluster does not answer")
     service.launcher.silence = silence
-    eventually(lambda: service.manager.attempts._policy.unavailable == str(silence))
+    eventually(lambda: service.parts.attempts._policy.unavailable == str(silence))
     run = service.client.submit(document)
-    service.loop.run(service.manager.attempts.look_once())
+    service.loop.run(service.parts.attempts.look_once())
     assert service.launcher.launched.empty()
     eventually(lambda: service.client.get(run.id).queue.reason == str(silence))
     service.launcher.silence = None
@@ -220,12 +220,12 @@ def test_a_cluster_that_is_silent_is_not_asked_again_for_each_run(
 
     monkeypatch.setattr(service.launcher, "state", state)
     monkeypatch.setattr(attempt_policy, "SILENCE_SECONDS", -1.0)
-    service.loop.run(service.manager.attempts.look_once())
+    service.loop.run(service.parts.attempts.look_once())
     assert asked  # one that answers is asked for the job
     service.launcher.silence = RayUnreachableError("the Ray cluster does not answer")
-    eventually(lambda: service.manager.attempts._policy.unavailable)
+    eventually(lambda: service.parts.attempts._policy.unavailable)
     asked.clear()
-    service.loop.run(service.manager.attempts.look_once())
+    service.loop.run(service.parts.attempts.look_once())
     assert asked == []
 
 
@@ -249,7 +249,7 @@ def test_a_cluster_without_cpus_for_now_refuses_no_run(
         return (0.0,)
 
     monkeypatch.setattr(service.launcher, "cpus", none)
-    service.loop.run(service.manager.attempts.look_once())
+    service.loop.run(service.parts.attempts.look_once())
     assert service.client.submit(document, workers=4).info.state == run_pb2.RUN_STATE_QUEUED
     assert service.launcher.launched.empty()
 

@@ -188,7 +188,7 @@ def test_a_download_beyond_the_limit_is_refused_at_once_and_there_is_room_when_o
     service: RunningService, trained: Trained, tmp_path: Path
 ) -> None:
     finish_with_large_file(trained)
-    with stalled_downloads(service, trained, trainer_service.DOWNLOADS) as calls:
+    with stalled_downloads(service, trained, trainer_service.MAX_DOWNLOADS) as calls:
         with pytest.raises(BusyError, match="4 downloads of weights under way; try again"):
             service.client.save_weights(trained.id, tmp_path / "w")
         assert list(tmp_path.glob("*w*")) == []
@@ -211,7 +211,7 @@ def test_readers_that_do_not_read_keep_nobody_out(
     service = start_service(limits=Limits(reader_seconds=1))
     trained = Trained(service, document, tmp_path / "state")
     finish_with_large_file(trained)
-    with stalled_downloads(service, trained, trainer_service.DOWNLOADS) as calls:
+    with stalled_downloads(service, trained, trainer_service.MAX_DOWNLOADS) as calls:
         eventually(lambda: saved(service, trained, tmp_path / "w"))
         for call in calls:
             with pytest.raises(grpc.RpcError) as caught:

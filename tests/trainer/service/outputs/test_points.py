@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sumgrad.trainer.service.outputs.points import Points
@@ -45,6 +45,7 @@ values = st.floats(width=64)
 
 
 @given(st.lists(values, max_size=60), st.integers(2, 20))
+@example([0.0, 0.0, 9e307, 9e307, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 7)
 def test_whatever_the_values_the_first_and_the_last_stay_and_no_more_than_asked_for(
     y: list[float], most: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from sumgrad.trainer.cli.verbs.show import print_table
 from sumgrad.trainer.client import ClientError, QueueFullError
 from sumgrad.trainer.service.cluster import attempts
 from sumgrad.trainer.service.queue.scheduling import UserLimits
-from sumgrad.trainer.service.queue.waiting_runs import YIELD_SECONDS, RunQueue
+from sumgrad.trainer.service.queue.waiting_runs import YIELD_SECONDS, WaitingRuns
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
@@ -278,7 +279,7 @@ def test_a_run_that_does_not_wait_has_no_place(
 
 
 def test_the_queue_keeps_nothing_of_a_specification_and_nothing_of_a_run_that_has_ended() -> None:
-    runs = RunQueue(lambda: 1)
+    runs = waiting_runs(1)
     for number, state in enumerate((QUEUED, RUNNING, PAUSED), 1):
         runs.update(with_large_spec(number, state))
     assert [runs.waiting_of(owner) for owner in ("", "bob")] == [2, 0]
@@ -307,8 +308,8 @@ def test_a_queue_that_missed_a_change_reads_its_runs_again(
     place(service, waiting.id)
 
     async def forget() -> None:
-        service.manager._runs.queue.forget_all()
-        service.manager._runs.doubt_queue()
+        service.parts.runs.queue.forget_all()
+        service.parts.runs.doubt_queue()
 
     service.loop.run(forget())
     eventually(lambda: service.client.get(waiting.id).HasField("queue"))
@@ -327,6 +328,10 @@ class Clock:
         return self.now
 
 
+def waiting_runs(cores: int, clock: Callable[[], float] | None = None) -> WaitingRuns:
+    return WaitingRuns(cores, clock or Clock(), Clock())
+
+
 def stored(run_id: str, number: int, state: run_pb2.RunState, **fields: Any) -> StoredRun:
     return StoredRun(
         number, run_pb2.Run(id=run_id, state=state, workers=1, **fields), "service", 1, 0, ""
@@ -335,7 +340,7 @@ def stored(run_id: str, number: int, state: run_pb2.RunState, **fields: Any) -> 
 
 def test_a_run_that_does_not_stop_in_time_is_no_longer_counted_on() -> None:
     clock = Clock()
-    runs = RunQueue(lambda: 2, clock=clock)
+    runs = waiting_runs(2, clock)
     runs.update(stored("slow", 1, RUNNING))
     runs.update(stored("other", 2, RUNNING))
     runs.update(stored("high", 3, QUEUED, priority=1))
@@ -349,7 +354,7 @@ def test_a_run_that_does_not_stop_in_time_is_no_longer_counted_on() -> None:
 
 
 def test_a_run_that_is_being_launched_is_not_told_to_stop() -> None:
-    runs = RunQueue(lambda: 1, clock=Clock())
+    runs = waiting_runs(1)
     runs.update(stored("low", 1, LAUNCHING))
     runs.update(stored("high", 2, QUEUED, priority=1))
     assert runs.decide().preempt == {}
@@ -359,7 +364,7 @@ def test_a_run_that_is_being_launched_is_not_told_to_stop() -> None:
 
 def test_the_time_that_a_run_has_waited_is_told_when_it_is_launched() -> None:
     clock = Clock()
-    runs = RunQueue(lambda: 1, clock=clock)
+    runs = waiting_runs(1, clock)
     assert runs.update(stored("r", 1, QUEUED)) is None
     clock.now += 12
     assert runs.update(stored("r", 1, LAUNCHING)) == 12
@@ -368,7 +373,7 @@ def test_the_time_that_a_run_has_waited_is_told_when_it_is_launched() -> None:
 
 def test_what_a_user_has_used_lately_counts_until_others_have_caught_up() -> None:
     clock = Clock()
-    runs = RunQueue(lambda: 1, clock=clock)
+    runs = waiting_runs(1, clock)
     runs.update(stored("a1", 1, RUNNING, owner="alice"))
     runs.update(stored("a2", 2, QUEUED, owner="alice"))
     runs.update(stored("b1", 3, QUEUED, owner="bob"))

@@ -207,7 +207,8 @@ def test_of_two_who_resume_a_run_at_once_one_does(
         return found
 
     async def resume_twice() -> list[object]:
-        both = (service.manager.resume(run.id) for _ in range(2))
+        runs = service.parts.runs
+        both = (runs.change(run.id, transitions.resume, runs.me) for _ in range(2))
         return list(await asyncio.gather(*both, return_exceptions=True))
 
     with monkeypatch.context() as patched:
@@ -257,7 +258,7 @@ def test_nothing_is_kept_in_mind_of_a_run_that_has_ended_though_its_runner_speak
     run.cancel()
     runner.report(cancelled=runner_pb2.Cancelled())
     assert runner.wishes().cancel
-    policy = service.manager.attempts._policy
+    policy = service.parts.attempts._policy
     eventually(lambda: not policy.statuses)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -17,7 +18,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from sumgrad.trainer.client import AsyncClient, Client, CursorExpiredError, NotFoundError, RunHandle
-from sumgrad.trainer.service.queue.waiting_runs import RunQueue
+from sumgrad.trainer.service.queue.waiting_runs import WaitingRuns
 from sumgrad.trainer.service.runs import watching
 from sumgrad.trainer.service.runs.watching import Feed, Watching
 from sumgrad.trainer.service.settings import Limits
@@ -183,7 +184,7 @@ def test_a_reader_that_stops_reading_has_one_page_read_for_it(
     async def read() -> None:
         threads = StoreThreads()
         async with aclosing(
-            Watching(store, threads, RunQueue(lambda: 1)).watch("r-1", 0, 15)
+            Watching(store, threads, WaitingRuns(1, time.monotonic, time.time)).watch("r-1", 0, 15)
         ) as events:
             for sequence in range(1, 101):
                 event = await anext(events)
@@ -236,7 +237,7 @@ def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a
         stub = service_pb2_grpc.TrainerServiceStub(channel)
         stopped = stub.WatchRun(service_pb2.WatchRunRequest(id=run.id, after_sequence=0))
         sequences = [next(stopped).event.sequence]
-        eventually(lambda: not service.manager.watching._feeds)
+        eventually(lambda: not service.parts.runs.watching._feeds)
         with pytest.raises(grpc.RpcError) as caught:
             sequences.extend(response.event.sequence for response in stopped)
     assert error_info(caught.value).reason == "SLOW_READER"
@@ -248,7 +249,7 @@ def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a
 def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list[int]) -> None:
     async def watch() -> None:
         threads = StoreThreads()
-        watched = Watching(store, threads, RunQueue(lambda: 1))
+        watched = Watching(store, threads, WaitingRuns(1, time.monotonic, time.time))
 
         async def read() -> list[int]:
             async with aclosing(watched.watch("r-1", 0, 15)) as events:
@@ -300,7 +301,7 @@ def test_an_event_that_comes_during_a_look_is_there_at_the_next_look(
 def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: Store) -> None:
     async def watch() -> None:
         threads = StoreThreads()
-        watched = Watching(store, threads, RunQueue(lambda: 1))
+        watched = Watching(store, threads, WaitingRuns(1, time.monotonic, time.time))
         async with aclosing(watched.watch("r-1", None, 15)) as events:
             await anext(events)
             assert watched._feeds
@@ -337,7 +338,7 @@ def test_a_service_that_stops_ends_its_streams_with_the_cursor_to_go_on_from(
 def test_a_service_that_stops_ends_its_log_streams_with_the_cursor_too(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sumgrad.trainer.service.service.STOP_SECONDS", 30.0)
+    monkeypatch.setattr("sumgrad.trainer.service.calls.servers.STOP_SECONDS", 30.0)
     run, runner = running(service, document)
     lines = [run_pb2.LogLine(sequence=number, message="x" * 10_000) for number in range(1, 101)]
     for _ in range(10):  # 10 MB, which gRPC does not take for a reader that does not read
