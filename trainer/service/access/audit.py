@@ -1,4 +1,4 @@
-"""Who changed what, and who was refused: one JSON object a line, in a file of the state folder."""
+"""The audit log: who changed what, and who was refused, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-REFUSALS_A_SECOND = 10
-"""More of those whose caller is not known are counted and not written: anybody can cause them."""
+MAX_REFUSALS_PER_SECOND = 10
+"""Of unknown callers. More are counted and not written, because anybody can cause them."""
 
-_LONGEST = 200
+_MAX_RUN_ID = 200
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,23 +32,23 @@ class Audit:
     def event(
         self, *, user: str, role: str, method: str, run: str, peer: str, outcome: str
     ) -> None:
-        """A call has ended with this status code; user and role are empty if not known."""
+        """Write that a call ended with this status code; user and role are empty if unknown."""
         anonymous = not role
         if anonymous and not self._may_write_refusal():
             return
         self._write(
-            user=user, role=role, method=method, run=run[:_LONGEST], peer=peer, outcome=outcome
+            user=user, role=role, method=method, run=run[:_MAX_RUN_ID], peer=peer, outcome=outcome
         )
 
     def _may_write_refusal(self) -> bool:
         second = int(time.monotonic())
         if second != self._second:
-            left_out = self._refusals - REFUSALS_A_SECOND
+            left_out = self._refusals - MAX_REFUSALS_PER_SECOND
             self._second, self._refusals = second, 0
             if left_out > 0:
                 self._write(outcome="refusals left out", count=left_out)
         self._refusals += 1
-        return self._refusals <= REFUSALS_A_SECOND
+        return self._refusals <= MAX_REFUSALS_PER_SECOND
 
     def _write(self, **fields: str | int) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -13,31 +13,32 @@ from sumgrad.trainer.service.access.tokens import StoredToken
 from sumgrad.trainer.token_format import id_and_secret
 
 FRESH_SECONDS = 2.0
-"""A token that was looked up is believed for this long, so a revoked one works no longer."""
+"""How long a token is remembered: a revoked one works no longer than this."""
 
 _ADVICE = "`sumgrad token create` makes one, and SUMGRAD_TOKEN or SUMGRAD_TOKEN_FILE hands it over"
 
 
 class NotAuthenticatedError(Exception):
-    """The call has no token that counts."""
+    """The call has no valid token."""
 
 
 class Authenticator:
-    """Knows callers by their tokens."""
+    """Identifies callers by their tokens."""
 
     def __init__(self, tokens: TokenStore) -> None:
         self._tokens = tokens
-        # Of its own: files and clusters that hang may hold every thread of the loop's, and a call
-        # that cannot even be told from a stranger's is none.
+        # Of its own: files and clusters that hang may hold every thread of the event loop's pool,
+        # and without this one no call could be identified then.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         # Only tokens that exist, so there are never more than the store has.
         self._known: dict[str, tuple[float, StoredToken]] = {}
 
     async def caller(self, metadata: Sequence[tuple[str, str | bytes]]) -> Caller:
-        """
+        """The caller that a call's metadata identify.
+
         Raises:
             NotAuthenticatedError
-            StoreUnavailableError: nobody can say now.
+            StoreUnavailableError: tokens cannot be looked up now.
         """
         given = [value for key, value in metadata if key == "authorization"]
         if not given:

@@ -10,7 +10,7 @@ from sumgrad.trainer.v1 import run_pb2
 
 
 class Role(Enum):
-    """Each may do what those before it may."""
+    """What a user may do; each role includes those before it."""
 
     VIEWER = "viewer"
     SUBMITTER = "submitter"
@@ -23,14 +23,14 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Caller:
-    """A user in a role. Runs are their submitters'; an admin's are all."""
+    """A user in a role. A run belongs to who submitted it; admins see the runs of all."""
 
     user: str
     role: Role
 
     @property
     def owner(self) -> str | None:
-        """Whose runs the caller sees; None for everybody's."""
+        """The user whose runs the caller sees; None for all runs."""
         return None if self.role is Role.ADMIN else self.user
 
     def sees(self, run: run_pb2.Run) -> bool:
@@ -60,16 +60,16 @@ class PriorityNotAllowedError(Exception):
 
 
 LOCAL_ADMIN = Caller("", Role.ADMIN)
-"""Whoever calls a service that asks for no token."""
+"""The caller of a service that asks for no token."""
 
 _CALLER: ContextVar[Caller] = ContextVar("caller", default=LOCAL_ADMIN)
 
 
 def current_caller() -> Caller:
-    """Of the call that is being answered."""
+    """The caller of the call that is being answered."""
     return _CALLER.get()
 
 
 def set_caller(caller: Caller) -> None:
-    """For the rest of the call: gRPC gives each call a task, and so a context, of its own."""
+    """Set the caller for the rest of the call; gRPC gives each call a task of its own."""
     _CALLER.set(caller)

@@ -1,4 +1,4 @@
-"""Which files and addresses a specification may name: what lies under the operator's roots."""
+"""Which files and addresses a specification may name: those under the operator's roots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sumgrad.trainer.spec.allowed_locations import SpecRoots
 from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 
-# Plain characters only: nothing that some reader decodes, expands or takes for a user, a port of
+# Plain characters only: none that a reader could decode, expand or take for a user, the port of
 # another host, a query or a second address.
 _ADDRESS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?)"
@@ -33,7 +33,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address | None:
-        """None for everything that could be read in two ways."""
+        """The address, or None for text that could be read in two ways."""
         found = _ADDRESS.fullmatch(text)
         if found is None or found["scheme"] in _OF_FILES:
             return None
@@ -49,12 +49,12 @@ class Address:
 
 @dataclass(frozen=True)
 class Confinement:
-    """Folders with all their links resolved, and addresses.
+    """The roots: folders with all their links resolved, and addresses.
 
     Attributes:
-        data: of data sets and checkpoints.
-        snapshots: of snapshots, which are written, and checkpoints.
-        addresses: of snapshots and checkpoints.
+        data: folders of data sets and checkpoints.
+        snapshots: folders of snapshots, which are written, and checkpoints.
+        addresses: where snapshots and checkpoints may lie too.
     """
 
     data: tuple[Path, ...] = ()
@@ -65,9 +65,10 @@ class Confinement:
     def of(
         cls, data: Iterable[Path], snapshots: Iterable[Path], locations: Iterable[str], state: Path
     ) -> Confinement:
-        """
+        """The confinement to what the operator has named.
+
         Args:
-            state: the service's folder, which no root may share anything with.
+            state: the service's folder, which must not overlap with a root.
 
         Raises:
             UsageError: a root or address cannot be used.
@@ -89,7 +90,7 @@ class Confinement:
 
     @property
     def roots(self) -> SpecRoots:
-        """What holds when a path is opened, here or by a run's processes."""
+        """The roots as they hold when a path is opened, here or by a run's processes."""
         return SpecRoots.of(map(str, self.data), map(str, self.snapshots))
 
     def confined(self, spec: RunSpec) -> RunSpec:
@@ -158,7 +159,7 @@ def _root(option: str, root: Path, state: Path) -> Path:
 
 
 def _under(path: str, roots: Sequence[Path]) -> bool:
-    """Whether a path leads into a root, and so does everything that is read with it."""
+    """Whether a path, and everything that is read with it, leads into a root."""
     try:
         found = os.path.realpath(path)
         return (
@@ -171,7 +172,7 @@ def _under(path: str, roots: Sequence[Path]) -> bool:
 
 
 def _read_with(path: Path) -> Iterator[Path]:
-    """The links in a folder, whose files a reader opens; beside a file, a snapshot's other one."""
+    """The links in a folder, or a snapshot's other file: a reader opens them with the path."""
     if path.is_dir():
         yield from (entry for entry in path.iterdir() if entry.is_symlink())
     else:

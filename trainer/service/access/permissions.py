@@ -1,6 +1,7 @@
 """Who may call which method: one line each, the same as in docs/access.md.
 
-A method without a line here is refused. A test holds the table against all services' descriptors.
+A method without a line is refused to everybody. A test compares the table with the descriptors of
+all services.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from sumgrad.trainer.service.access.caller import Role
 
 @dataclass(frozen=True)
 class Rule:
-    """What a call needs.
+    """What a method requires of its callers.
 
     Attributes:
-        least: the caller's role; None asks for no token.
-        runs: the method is about runs, of which only admins reach other users'.
-        run: the request's field with the id of the run; the gate checks whose it is. Empty where
-            the method itself knows owners.
-        changes: the call leaves a line in the audit log, whatever becomes of it.
+        least: the least role; None asks for no token.
+        runs: the method is about runs; only admins reach those of other users.
+        run: the request's field with the id of the run, whose owner the gate checks. Empty where
+            the method itself selects by owner.
+        changes: each call leaves a line in the audit log, whatever its outcome.
     """
 
     least: Role | None
@@ -38,7 +39,7 @@ SUBMIT = Rule(Role.SUBMITTER, changes=True)
 VALIDATE = Rule(Role.SUBMITTER, runs=False)
 CHANGE = Rule(Role.SUBMITTER, run="id", changes=True)
 
-METHODS: Mapping[str, Rule] = {
+PERMISSIONS: Mapping[str, Rule] = {
     "/sumgrad.trainer.v1.TrainerService/SubmitRun": SUBMIT,
     "/sumgrad.trainer.v1.TrainerService/GetRun": READ,
     "/sumgrad.trainer.v1.TrainerService/ListRuns": LIST,

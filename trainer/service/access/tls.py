@@ -1,4 +1,4 @@
-"""The service's certificate and key, checked before anything listens."""
+"""The service's certificate and key, checked before it listens."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PEM_BEGIN, _PEM_END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----
 
 @dataclass(frozen=True)
 class Tls:
-    """What a server shows, and what its own runners need to recognise it.
+    """What a server presents, and what its own runners need to verify it.
 
     Attributes:
-        chain: the certificate and those that vouch for it, PEM.
+        chain: the certificate and its chain, PEM.
         certificate: the first of them alone. Runners trust this one and no other.
-        name: one that the certificate is for.
-        client_ca: whoever calls must have a certificate of it; empty asks for none.
+        name: a host name that the certificate is for.
+        client_ca: the CA of the certificates that callers must have; empty asks for none.
     """
 
     chain: bytes
@@ -36,7 +36,7 @@ class Tls:
     def read(cls, files: TlsFiles) -> Tls:
         """
         Raises:
-            UsageError: a file cannot be read, or they do not belong together.
+            UsageError: a file cannot be read, or the files do not belong together.
         """
         chain, key = _read("--tls-cert", files.certificate), _read("--tls-key", files.key)
         client_ca = b"" if files.client_ca is None else _read("--tls-client-ca", files.client_ca)
@@ -50,7 +50,7 @@ class Tls:
         return cls(chain, key, certificate, _name(files, certificate), client_ca)
 
     def credentials(self, ask_for_certificate: bool) -> grpc.ServerCredentials:
-        """For a port that asks callers for a certificate, if there is a CA, or that never does."""
+        """The credentials of a port, which asks callers for a certificate if there is a CA."""
         asks = bool(self.client_ca) and ask_for_certificate
         return grpc.ssl_server_credentials(
             [(self.key, self.chain)], self.client_ca if asks else None, asks
@@ -72,7 +72,10 @@ def _load_ca(path: Path) -> None:
 
 
 def _name(files: TlsFiles, certificate: str) -> str:
-    """Shake hands with oneself: key and certificate fit, it is valid today, and it has a name."""
+    """A host name of the certificate.
+
+    A handshake in memory checks that key and certificate fit and that it is valid today.
+    """
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client_side.check_hostname = False

@@ -19,7 +19,7 @@ _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class StoredToken(NamedTuple):
-    """A token as the store keeps it; times are microseconds since 1970."""
+    """A token as it is stored; times are microseconds since 1970."""
 
     id: str
     digest: bytes
@@ -37,18 +37,18 @@ class StoredToken(NamedTuple):
         return self.expires is not None and now >= self.expires
 
     def is_of(self, secret: str) -> bool:
-        """Whether this is the secret, in a time that tells nothing about it."""
+        """Whether this is the secret, compared in constant time."""
         return secrets.compare_digest(self.digest, _digest(secret))
 
 
 def new_token(user: str, role: Role, now: int, lifetime: int | None) -> tuple[str, StoredToken]:
-    """A token's text, which is nowhere else, and what is stored of it.
+    """Make a token: its text, which is not stored, and what is.
 
     Args:
         lifetime: microseconds until it expires, None for never.
 
     Raises:
-        UsageError: nobody can have this name.
+        UsageError: the name is not allowed for a user.
     """
     if not _USER.fullmatch(user):
         raise UsageError(

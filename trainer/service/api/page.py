@@ -1,4 +1,4 @@
-"""How much of a list goes into one answer."""
+"""How many items of a list fit into one answer."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
-PAGE_BYTES = 3 * 2**20
-"""A client of gRPC refuses answers above 4 MiB."""
+MAX_PAGE_BYTES = 3 * 2**20
+"""gRPC clients refuse answers above 4 MiB."""
 
 
 def fitting(messages: Iterable[Message]) -> int:
-    """How many of the first messages have room in an answer; one of them always has."""
+    """How many of the messages, from the first on, fit into an answer; at least one does."""
     count = size = 0
     for message in messages:
         size += message.ByteSize()
-        if count and size > PAGE_BYTES:
+        if count and size > MAX_PAGE_BYTES:
             break
         count += 1
     return count

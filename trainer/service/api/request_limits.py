@@ -1,4 +1,4 @@
-"""What a request may hold beside a specification."""
+"""The limits of what a request may hold beside a specification, and their checks."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Collection, Mapping, Sequence
 from sumgrad.trainer.server.rounds.step_times import BOUNDS
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 
-LONGEST_REQUEST_ID = 128
-MOST_LABELS = 64
-LONGEST_LABEL_KEY = 64
-LONGEST_LABEL_VALUE = 256
+MAX_REQUEST_ID_CHARACTERS = 128
+MAX_LABELS = 64
+MAX_LABEL_KEY_CHARACTERS = 64
+MAX_LABEL_VALUE_CHARACTERS = 256
 HEARTBEAT_SECONDS = 15.0
-SHORTEST_HEARTBEAT = 0.1
-LONGEST_HEARTBEAT = 60.0
-MOST_SOURCES = 64
-LARGEST_REPORT = 2**63 - 1
-MOST_SPEC_BYTES = 2**18
-"""Of a specification's message: more than twice what the largest legal one takes. It is checked on
-the event loop, so a larger one would keep other callers waiting."""
+MIN_HEARTBEAT_SECONDS = 0.1
+MAX_HEARTBEAT_SECONDS = 60.0
+MAX_SOURCES = 64
+MAX_REPORT_NUMBER = 2**63 - 1
+MAX_SPEC_BYTES = 2**18
+"""More than twice the size of the largest legal specification. It is checked on the event loop, so
+a larger one would keep other callers waiting."""
 
 
 class InvalidRequestError(ValueError):
-    """A field of a request has a value that it cannot have."""
+    """A field of a request has a value that is not allowed."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -42,34 +42,34 @@ class MalformedRequestError(ValueError):
 
 def check_request_id(request_id: str) -> None:
     """Raises InvalidRequestError."""
-    if len(request_id) > LONGEST_REQUEST_ID or not request_id.isprintable():
+    if len(request_id) > MAX_REQUEST_ID_CHARACTERS or not request_id.isprintable():
         raise InvalidRequestError(
-            "request_id", f"must have at most {LONGEST_REQUEST_ID} printable characters"
+            "request_id", f"must have at most {MAX_REQUEST_ID_CHARACTERS} printable characters"
         )
 
 
 def check_spec_size(spec: run_pb2.RunSpec) -> None:
     """Raises InvalidRequestError."""
     size = spec.ByteSize()
-    if size > MOST_SPEC_BYTES:
-        raise InvalidRequestError("spec", f"must have at most {MOST_SPEC_BYTES} bytes, got {size}")
+    if size > MAX_SPEC_BYTES:
+        raise InvalidRequestError("spec", f"must have at most {MAX_SPEC_BYTES} bytes, got {size}")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
     """Raises InvalidRequestError."""
-    if len(labels) > MOST_LABELS:
-        raise InvalidRequestError("labels", f"must be at most {MOST_LABELS}, got {len(labels)}")
+    if len(labels) > MAX_LABELS:
+        raise InvalidRequestError("labels", f"must be at most {MAX_LABELS}, got {len(labels)}")
     for key, value in labels.items():
-        if not 1 <= len(key) <= LONGEST_LABEL_KEY or not key.isprintable() or "=" in key:
+        if not 1 <= len(key) <= MAX_LABEL_KEY_CHARACTERS or not key.isprintable() or "=" in key:
             raise InvalidRequestError(
                 "labels",
-                f"must have keys of 1 to {LONGEST_LABEL_KEY} printable characters without '=', "
-                f"got {key[:80]!r}",
+                f"must have keys of 1 to {MAX_LABEL_KEY_CHARACTERS} printable characters "
+                f"without '=', got {key[:80]!r}",
             )
-        if len(value) > LONGEST_LABEL_VALUE or not value.isprintable():
+        if len(value) > MAX_LABEL_VALUE_CHARACTERS or not value.isprintable():
             raise InvalidRequestError(
                 "labels",
-                f"must have values of at most {LONGEST_LABEL_VALUE} printable characters, "
+                f"must have values of at most {MAX_LABEL_VALUE_CHARACTERS} printable characters, "
                 f"got {value[:80]!r} of {key!r}",
             )
 
@@ -84,18 +84,18 @@ def check_heartbeat(seconds: float) -> float:
     """The seconds between heartbeats, or the default for 0. Raises InvalidRequestError."""
     if seconds == 0:
         return HEARTBEAT_SECONDS
-    if not SHORTEST_HEARTBEAT <= seconds <= LONGEST_HEARTBEAT:
+    if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_HEARTBEAT_SECONDS:
         raise InvalidRequestError(
             "heartbeat_seconds",
-            f"must be from {SHORTEST_HEARTBEAT} to {LONGEST_HEARTBEAT:.0f}, got {seconds}",
+            f"must be from {MIN_HEARTBEAT_SECONDS} to {MAX_HEARTBEAT_SECONDS:.0f}, got {seconds}",
         )
     return seconds
 
 
 def check_sources(sources: Collection[str]) -> None:
     """Raises InvalidRequestError."""
-    if len(sources) > MOST_SOURCES:
-        raise InvalidRequestError("sources", f"must be at most {MOST_SOURCES}, got {len(sources)}")
+    if len(sources) > MAX_SOURCES:
+        raise InvalidRequestError("sources", f"must be at most {MAX_SOURCES}, got {len(sources)}")
 
 
 def check_log(lines: Sequence[run_pb2.LogLine]) -> None:
@@ -116,9 +116,9 @@ def check_log(lines: Sequence[run_pb2.LogLine]) -> None:
 def check_reports(reports: Sequence[runner_pb2.RunReport]) -> None:
     """Raises InvalidRequestError."""
     for report in reports:
-        if report.number > LARGEST_REPORT:
+        if report.number > MAX_REPORT_NUMBER:
             raise InvalidRequestError(
-                "reports", f"must have numbers up to {LARGEST_REPORT}, got {report.number}"
+                "reports", f"must have numbers up to {MAX_REPORT_NUMBER}, got {report.number}"
             )
         for phase in report.step_times.phases:
             if len(phase.counts) != len(BOUNDS) + 1:

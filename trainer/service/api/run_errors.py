@@ -1,10 +1,10 @@
-"""What cannot be done to a run."""
+"""The errors of what cannot be done to a run."""
 
 from __future__ import annotations
 
 
 class RunError(Exception):
-    """Something cannot be done to a run."""
+    """Base of the errors about one run."""
 
     def __init__(self, run_id: str, message: str) -> None:
         super().__init__(message)
@@ -12,14 +12,14 @@ class RunError(Exception):
 
 
 class RunNotFoundError(RunError):
-    """There is no run of this id."""
+    """No run has this id."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(run_id, f"there is no run {run_id[:80]!r}; `sumgrad list` shows all")
 
 
 class RunEndedError(RunError):
-    """The run has ended, so this cannot be done to it any more."""
+    """The run has ended, so it can no longer be changed."""
 
 
 class NotPausedError(RunError):
@@ -31,11 +31,11 @@ class WorkersError(RunError):
 
 
 class RunElsewhereError(RunError):
-    """Another service looks after the run."""
+    """Another service on the run store looks after the run."""
 
 
 class RunFilesError(RunError):
-    """A run's folder cannot be made or deleted."""
+    """A run's folder cannot be created or deleted."""
 
 
 class NotTheRunnerError(RunError):
@@ -56,7 +56,7 @@ class QueueFullError(Exception):
 
 
 class CursorExpiredError(RunError):
-    """The run's events cannot be told from there on."""
+    """The run's events cannot be sent from this cursor on."""
 
     def __init__(self, run_id: str, after: int, last: int) -> None:
         super().__init__(
@@ -68,7 +68,7 @@ class CursorExpiredError(RunError):
 
 
 class ServiceStoppingError(RunError):
-    """The service stops; a stream of events or lines goes on from the cursor at the next one."""
+    """The service is stopping; the stream can go on from the cursor at the next service."""
 
     def __init__(self, run_id: str, after: int) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Which runs a list shall have, in which order, and from where on."""
+"""Which runs a list has, in which order, and where a page of it begins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sumgrad.trainer.service.api.request_limits import MOST_LABELS, InvalidRequestError, check_text
+from sumgrad.trainer.service.api.request_limits import MAX_LABELS, InvalidRequestError, check_text
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 
 NEWEST_FIRST = "created desc"
@@ -15,7 +15,7 @@ OLDEST_FIRST = "created asc"
 
 
 class Cursor(NamedTuple):
-    """A run's place in the order of creation; it stays the same whatever comes later."""
+    """A run's place in the order of creation, which later runs do not change."""
 
     created: int
     number: int
@@ -26,13 +26,13 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFilter:
-    """What every run of a list has.
+    """Which runs a list has.
 
     Attributes:
-        states: one of these; empty for any.
-        name: this, or with a ``*`` at its end what begins so; empty for any.
-        labels: all of these.
-        owner: this; None for anybody.
+        states: the run is in one of these; empty for any.
+        name: the run has this name, or one that begins so if it ends with ``*``; empty for any.
+        labels: the run has all of these.
+        owner: the run is this user's; None for anybody's.
         oldest_first: the order, by the time of creation.
     """
 
@@ -44,7 +44,7 @@ class RunFilter:
 
 
 def parse_filter(request: service_pb2.ListRunsRequest, owner: str | None = None) -> RunFilter:
-    """What a request asks for, of an owner's runs or of all. Raises InvalidRequestError."""
+    """The filter that a request asks for, within an owner's runs. Raises InvalidRequestError."""
     for state in frozenset(request.states):
         if state not in run_pb2.RunState.values() or state == run_pb2.RUN_STATE_UNSPECIFIED:
             raise InvalidRequestError("states", f"has no state of number {state}")
@@ -54,9 +54,9 @@ def parse_filter(request: service_pb2.ListRunsRequest, owner: str | None = None)
             f"must be '{NEWEST_FIRST}' or '{OLDEST_FIRST}', got {request.order_by[:80]!r}",
         )
     check_text("name", request.name)
-    if len(request.labels) > MOST_LABELS:
+    if len(request.labels) > MAX_LABELS:
         raise InvalidRequestError(
-            "labels", f"must be at most {MOST_LABELS}, got {len(request.labels)}"
+            "labels", f"must be at most {MAX_LABELS}, got {len(request.labels)}"
         )
     for key, value in request.labels.items():
         check_text("labels", key)

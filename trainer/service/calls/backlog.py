@@ -1,8 +1,8 @@
-"""The calls that wait inside gRPC, and which of them give way.
+"""The calls that wait inside gRPC, and which of them are refused.
 
 gRPC hands calls over one at a time, so a flood waits in its core, where the service does not see
-it. A refusal costs nearly what an answer does, and who is refused at once is back at once; so those
-beyond the limit are held, which costs nothing, and refused then.
+it. A refusal costs nearly as much as an answer, and a caller that is refused at once calls again at
+once. So calls beyond the limit are held, which costs nothing, and refused after that.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-LOOK_SECONDS = 0.05
-"""How old a count may be."""
+COUNT_SECONDS = 0.05
+"""How long a count of the waiting calls is used."""
 
-REFUSALS_A_SECOND = 150
-"""The more are held, the longer each, so that refusals take a small part of the processor."""
+REFUSALS_PER_SECOND = 150
+"""The more calls are held, the longer each is, so that refusals take little processor time."""
 
-LONGEST_HOLD_SECONDS = 5.0
+MAX_HOLD_SECONDS = 5.0
 
-MOST_HELD = 20
-"""Times the limit; those beyond are refused at once, so that what is held is bounded."""
+MAX_HELD = 20
+"""Times the limit; calls beyond that are refused at once, so that what is held is bounded."""
 
 
 class Backlog:
     """Lives on one event loop.
 
     Args:
-        most: so many may wait.
+        most: how many calls may wait.
         outstanding: counts all calls of the server that have no answer yet.
         clock: seconds.
         sleep: waits so many seconds.
@@ -51,7 +51,7 @@ class Backlog:
         self._surplus = 0
 
     def take(self, task: asyncio.Task[None]) -> None:
-        """A call waits no more: it is this task's until that ends, however it does."""
+        """Record that a call no longer waits: this task answers it, until the task ends."""
         self._taken += 1
         task.add_done_callback(self._end)
 
@@ -59,20 +59,20 @@ class Backlog:
         self._taken -= 1
 
     async def gives_way(self) -> bool:
-        """Whether a call that was taken is to be refused; who asks is held meanwhile.
+        """Whether a call that was taken is to be refused; the call is held meanwhile.
 
-        As many are held as wait beyond the limit when that is looked up. A held call is answered
-        after all if what waits has shrunk to half of the limit.
+        As many calls are held as waited beyond the limit at the last count. A held call is answered
+        after all if the number of waiting calls has shrunk to half of the limit.
         """
         self._look()
         if self._surplus <= 0:
             return False
         self._surplus -= 1
-        if self._held >= MOST_HELD * self._most:
+        if self._held >= MAX_HELD * self._most:
             return True
         self._held += 1
         try:
-            await self._sleep(min(self._held / REFUSALS_A_SECOND, LONGEST_HOLD_SECONDS))
+            await self._sleep(min(self._held / REFUSALS_PER_SECOND, MAX_HOLD_SECONDS))
         finally:
             self._held -= 1
         self._look()
@@ -80,7 +80,7 @@ class Backlog:
 
     def _look(self) -> None:
         now = self._clock()
-        if now - self._looked >= LOOK_SECONDS:
+        if now - self._looked >= COUNT_SECONDS:
             self._looked = now
             self._waiting = self._outstanding() - self._taken
             self._surplus = self._waiting - self._most

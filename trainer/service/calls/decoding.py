@@ -1,6 +1,6 @@
 """Refuses requests that are not the message of their method.
 
-gRPC itself answers those with INTERNAL, as if the service were to blame.
+gRPC itself answers them with INTERNAL, as if the service had failed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sumgrad.trainer.service.calls.interceptor import (
 
 
 class RequestDecoder(Interceptor):
-    """Stands directly before the handlers: what it lets through is the method's message."""
+    """The innermost interceptor: what it lets through is the method's message."""
 
     def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         inner = function(handler)
@@ -40,19 +40,19 @@ async def _checking(request: Any, _context: grpc.aio.ServicerContext) -> AsyncIt
 
 
 def _decoder(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Gives the error instead of raising it where there is no call yet that could be refused."""
+    """Decode, or return the error: where gRPC decodes, there is no call yet to be refused."""
 
     def decoded(content: bytes) -> Any:
         try:
             return decode(content)
-        except Exception as error:  # whatever a library does not like of a stranger's bytes
+        except Exception as error:  # whatever error a library has for such bytes
             return MalformedRequestError(len(content), error)
 
     return decoded
 
 
 def _of_messages(inner: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that takes a stream, each part of which is checked when it comes."""
+    """A method that takes a stream, with each message checked when it comes."""
 
     async def stream(
         requests: AsyncIterator[Any], context: grpc.aio.ServicerContext

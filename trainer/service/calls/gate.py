@@ -1,4 +1,4 @@
-"""Lets calls in: who calls, whether the method's rule allows it, and the line that it leaves."""
+"""Authenticates each call, checks the method's permissions, and writes the audit log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import grpc
 from sumgrad.trainer.service.access.audit import Audit
 from sumgrad.trainer.service.access.authentication import Authenticator
 from sumgrad.trainer.service.access.caller import LOCAL_ADMIN, Caller, NotAllowedError, set_caller
-from sumgrad.trainer.service.access.permissions import METHODS, Rule
+from sumgrad.trainer.service.access.permissions import PERMISSIONS, Rule
 from sumgrad.trainer.service.api.run_errors import RunNotFoundError
 from sumgrad.trainer.service.calls.errors_to_status import outcome
 from sumgrad.trainer.service.calls.interceptor import Answering, Interceptor, wrapped
@@ -22,10 +22,10 @@ REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class Gate(Interceptor):
-    """Every call of every method passes here.
+    """The interceptor that every call of every method passes.
 
     Args:
-        authenticator: None where nobody needs a token.
+        authenticator: None where calls need no token.
         find: a run by its id; raises RunNotFoundError.
     """
 
@@ -45,13 +45,13 @@ class Gate(Interceptor):
         async def guarding(
             request: Any, context: grpc.aio.ServicerContext
         ) -> AsyncIterator[Answering]:
-            call = _Call(method, METHODS.get(method), request, context)
+            call = _Call(method, PERMISSIONS.get(method), request, context)
             code = "OK"
             try:
                 await self._admit(call)
 
                 async def answering(response: Any) -> None:
-                    """No response reaches a caller whose token has ended meanwhile."""
+                    """Send no response to a caller whose token has ended meanwhile."""
                     call.saw(response)
                     if call.caller is not None and self._authenticator is not None:
                         await self._identify(call)
@@ -95,7 +95,7 @@ class Gate(Interceptor):
         call.caller = await self._authenticator.caller(metadata)
 
     async def _require_own(self, caller: Caller, run_id: str) -> None:
-        """Another's run is answered for exactly as one that does not exist."""
+        """Answer for another user's run exactly as for one that does not exist."""
         if not caller.sees(await self._find(run_id)):
             raise RunNotFoundError(run_id)
 
@@ -119,7 +119,7 @@ class _Call:
     Attributes:
         caller: None until it is known, and for methods that ask for no token.
         run: id of the run that the call is about, or empty.
-        refused: the gate did not let it in.
+        refused: whether the gate refused the call.
     """
 
     def __init__(
@@ -134,6 +134,6 @@ class _Call:
         self.run = str(getattr(request, named, ""))
 
     def saw(self, response: Any) -> None:
-        """A submission's run has an id only in the response."""
+        """Take the run's id from the response: a submission's request has none."""
         if not self.run:
             self.run = str(getattr(getattr(response, "run", None), "id", ""))

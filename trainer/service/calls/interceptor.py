@@ -1,4 +1,4 @@
-"""Something done around every call of a gRPC method, of whatever kind the method is."""
+"""Base of the interceptors: something done around every call, whatever kind of method it is."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ Answering = Callable[[Any], Awaitable[None]]
 """Called with each response before it is sent."""
 
 Around = Callable[[Any, grpc.aio.ServicerContext], AbstractAsyncContextManager[Answering]]
-"""Given the request (or the stream of them) and the context, what is entered for the call."""
+"""Makes, from the request (or the stream of requests) and the context, the context manager that is
+entered for the call."""
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Puts something around every call; a handler is wrapped once, when it is first called."""
+    """Wraps each handler once, when it is first called."""
 
     def __init__(self) -> None:
         self._wrapped: dict[str, tuple[grpc.RpcMethodHandler, grpc.RpcMethodHandler]] = {}
 
     def wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        """The handler with something around its calls."""
+        """The handler, with something done around its calls."""
         raise NotImplementedError
 
     def unknown(self) -> None:
-        """A method was called that nobody serves."""
+        """Called for a method that the server does not have."""
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
@@ -47,18 +48,18 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 def wrapped(handler: grpc.RpcMethodHandler, around: Around) -> grpc.RpcMethodHandler:
-    """The same method, with each call inside of ``around``."""
+    """The same method, with each call inside ``around``."""
     inner = function(handler)
     call = _stream(inner, around) if inspect.isasyncgenfunction(inner) else _one(inner, around)
     return remade(handler, call, handler.request_deserializer)
 
 
 async def unread(_response: object) -> None:
-    """For those around a call who do not look at its responses."""
+    """The ``Answering`` that ignores the responses."""
 
 
 def function(handler: grpc.RpcMethodHandler) -> Callable[..., Any]:
-    """What answers a call of the method."""
+    """The function that answers calls of the method."""
     inner: Callable[..., Any] = getattr(handler, _kind(handler))
     return inner
 
@@ -80,7 +81,7 @@ def _form(streaming: bool) -> str:
 
 
 def _one(inner: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., Any]:
-    """Also of a stream that the method writes into the context."""
+    """For one response, or a stream that the method writes into the context itself."""
 
     async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
         async with around(request, context) as answering:
@@ -93,7 +94,7 @@ def _one(inner: Callable[..., Awaitable[Any]], around: Around) -> Callable[..., 
 
 def _stream(inner: Callable[..., AsyncGenerator[Any, None]], around: Around) -> Callable[..., Any]:
     async def call(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        # Closed with the call, and not whenever it is collected: it may hold files.
+        # Closed with the call, not when it is collected: it may hold files.
         async with (
             around(request, context) as answering,
             aclosing(inner(request, context)) as responses,

@@ -21,7 +21,7 @@ from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.runs import Runs
 from sumgrad.trainer.service.runs.watching import LOOK_UP_SECONDS
 from sumgrad.trainer.service.store.store_errors import StoreError
-from sumgrad.trainer.service.takeover.takeover import Succession
+from sumgrad.trainer.service.takeover.takeover import Takeover
 from sumgrad.trainer.spec.messages import to_document
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.run_spec import RunSpec
@@ -60,14 +60,14 @@ class Attempts:
         self._launcher = launcher
         self._confined = confined
         self._policy = AttemptPolicy()
-        self._succession = Succession(runs, self._is_over)
+        self._takeover = Takeover(runs, self._is_over)
         self._deciding_seconds = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take over the runs of ended services, and begin to launch what is queued."""
         await self._ask_cluster()
-        await self._succession.begin()
+        await self._takeover.begin()
         self._task = asyncio.create_task(self._keep_looking())
 
     async def close(self) -> None:
@@ -76,7 +76,7 @@ class Attempts:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await self._succession.end()
+            await self._takeover.end()
         except StoreError as error:
             _LOG.error("what the next service has to close is left open: %s", error)
 
@@ -95,7 +95,7 @@ class Attempts:
             cancel = run.stop_requested == run_pb2.STOP_CANCEL
             alive = self._launcher.alive()
             await self._handle(policy.AttemptActive(_attempt(run), cancel, alive))
-        await self._succession.go_on()
+        await self._takeover.go_on()
 
     async def _keep_looking(self) -> None:
         while True:

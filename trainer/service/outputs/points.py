@@ -13,7 +13,7 @@ from sumgrad.trainer.service.outputs.thinning import thin
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 
 DEFAULT_POINTS = 1000
-MOST_POINTS = 10_000
+MAX_POINTS = 10_000
 
 SERIES = tuple(service_pb2.Series.values()[1:])
 
@@ -30,8 +30,8 @@ def parse_points_request(
         if series not in SERIES:
             raise InvalidRequestError("series", f"has no series of number {series}")
     most = request.max_points or DEFAULT_POINTS
-    if not 2 <= most <= MOST_POINTS:
-        raise InvalidRequestError("max_points", f"must be from 2 to {MOST_POINTS}, got {most}")
+    if not 2 <= most <= MAX_POINTS:
+        raise InvalidRequestError("max_points", f"must be from 2 to {MAX_POINTS}, got {most}")
     return tuple(s for s in SERIES if s in request.series or not request.series), most
 
 

@@ -28,13 +28,13 @@ from sumgrad.trainer.weights.layout import layout
 from sumgrad.workers.job import Job
 from sumgrad.workers.worker import EVALUATION_ROWS
 
-MOST_ROWS = 65_536
-MOST_BYTES = 3 * 2**20
+MAX_ROWS = 65_536
+MAX_BYTES = 3 * 2**20
 """Of the rows, and of the scores, of one call; with the rest, they fit into a message."""
 
-MOST_WAITING = 32
-CACHED_BYTES = 256 * 2**20
-MOST_CACHED = 64
+MAX_WAITING = 32
+MAX_CACHED_BYTES = 256 * 2**20
+MAX_CACHED = 64
 """Of small networks, the specifications and not the weights would fill the memory."""
 
 
@@ -86,9 +86,9 @@ class Predictor:
             NoWeightsError, PredictionsBusyError
         """
         x = array_of(rows)
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise PredictionsBusyError(
-                f"{MOST_WAITING} predictions wait already; try again in a while"
+                f"{MAX_WAITING} predictions wait already; try again in a while"
             )
         self._waiting += 1
         try:
@@ -125,7 +125,7 @@ class Predictor:
 
     def _too_much(self) -> bool:
         kept = self._cache.values()
-        return len(kept) > MOST_CACHED or sum(weights.size for weights in kept) > CACHED_BYTES
+        return len(kept) > MAX_CACHED or sum(weights.size for weights in kept) > MAX_CACHED_BYTES
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
@@ -140,9 +140,9 @@ def scores(weights: Weights, x: Array) -> Array:
     network = Network(weights.job.layers, x.shape[1:])
     _check(network, weights)
     row_bytes = 4 * math.prod(network.output_shape)
-    if len(x) * row_bytes > MOST_BYTES:
+    if len(x) * row_bytes > MAX_BYTES:
         raise InvalidRequestError(
-            "rows", f"must be at most {max(1, MOST_BYTES // row_bytes)} in a call, got {len(x)}"
+            "rows", f"must be at most {max(1, MAX_BYTES // row_bytes)} in a call, got {len(x)}"
         )
     views = _views(network, weights.parameters)
     found = np.empty((len(x), *network.output_shape), np.float32)
@@ -193,10 +193,10 @@ def array_of(rows: service_pb2.Tensor) -> Array:
         raise InvalidRequestError(
             "rows", f"must have a shape of 2 to 8 dimensions, none of them 0, got {shape[:9]}"
         )
-    if shape[0] > MOST_ROWS or len(rows.values) > MOST_BYTES:
+    if shape[0] > MAX_ROWS or len(rows.values) > MAX_BYTES:
         raise InvalidRequestError(
             "rows",
-            f"must be at most {MOST_ROWS} and have {MOST_BYTES} bytes in a call, got {shape[0]} of "
+            f"must be at most {MAX_ROWS} and have {MAX_BYTES} bytes in a call, got {shape[0]} of "
             f"{len(rows.values)} bytes",
         )
     if 4 * math.prod(shape) != len(rows.values):

@@ -26,7 +26,7 @@ POLL_SECONDS = 0.3
 LAST_LINES_SECONDS = 1.0
 """A run that has ended may still log for this long."""
 
-MOST_OPEN = 256
+MAX_OPEN_FILES = 256
 """Logs of which it is kept in mind where they end."""
 
 SERVICE = "service"
@@ -138,7 +138,7 @@ class RunLogs:
     def _file(self, run_id: str) -> LogFile:
         file = self._files.pop(run_id, None) or LogFile(self._directory(run_id))
         self._files[run_id] = file
-        if len(self._files) > MOST_OPEN:
+        if len(self._files) > MAX_OPEN_FILES:
             self._files.popitem(last=False)
         return file
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from sumgrad.trainer.service.queue.scheduling import NO_LIMITS, Running, Tally, UserLimits, Waiting
 
-LONGEST = 100
+MAX_RUNS = 100
 """So many runs from the front of the queue are looked at."""
 
 
@@ -23,7 +23,7 @@ def starts(
     Args:
         order: the waiting runs, as ``in_order`` has them.
     """
-    waiting = list(islice(order, LONGEST))
+    waiting = list(islice(order, MAX_RUNS))
     tally, found, now = Tally(running), {}, 0.0
     free = cores - sum(run.cpus for run in running)
     ends: list[tuple[float, str, Waiting | Running]] = []

@@ -1,4 +1,4 @@
-"""Locks on files of a folder: the kernel lets go of them when the process ends."""
+"""Locks on files of a folder: the kernel releases them when the process ends."""
 
 from __future__ import annotations
 

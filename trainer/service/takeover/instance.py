@@ -1,7 +1,7 @@
-"""Which service looks after which run, when several share one run store.
+"""Names the services that share one run store, and tells which of them have ended.
 
 Every service holds a lock of its own name for as long as it lives. So a service that starts can
-tell whose runs nobody looks after.
+tell which runs have lost theirs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Instance:
         self.live()
 
     def live(self) -> None:
-        """Be seen as alive, also after the locks were lost."""
+        """Hold the lock, also after the locks were lost."""
         self._locks.hold(self.name)
 
     def is_gone(self, name: str) -> bool:

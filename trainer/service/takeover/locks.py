@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Locks(Protocol):
-    """Held by this process once asked for; others can ask whether anybody holds one."""
+    """Held by this process from ``hold`` on; other processes can ask whether one is held."""
 
     def hold(self, name: str) -> None:
-        """Take a lock that nobody else wants, or make sure that it is still held."""
+        """Take a lock that no other process takes, or make sure that it is still held."""
 
     def is_free(self, name: str) -> bool:
-        """Whether no living process holds the lock."""
+        """Whether the process that held the lock has ended."""
 
     def close(self) -> None:
-        """Let go of the locks."""
+        """Release the locks."""

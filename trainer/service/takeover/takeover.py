@@ -1,4 +1,4 @@
-"""Services that are gone, and who goes on with their runs."""
+"""Takes over the runs of services that have ended."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.v1 import run_pb2
 
 RECONCILE_SECONDS = 10.0
-"""Services are asked after so often, and those that were gone the last time too are succeeded. One
-that is started again sooner takes its runs over itself, at the address that their runners know."""
+"""Between checks for services that have ended. Their runs are taken over at the second check: a
+service that is started again before that takes them over itself, at the address that their runners
+know."""
 
 
-class Succession:
-    """
+class Takeover:
+    """Takes over runs for this service.
+
     Args:
         is_over: whether the present attempt of a run has ended, as far as is known.
     """
@@ -27,27 +29,27 @@ class Succession:
     def __init__(self, runs: Runs, is_over: Callable[[run_pb2.Run], Awaitable[bool]]) -> None:
         self._runs = runs
         self._is_over = is_over
-        # When services were last asked after, and which of them were gone.
-        self._asked = time.monotonic()
+        # When the services were last checked, and which of them were gone then.
+        self._checked = time.monotonic()
         self._gone: set[str] = set()
 
     async def begin(self) -> None:
-        """Take over the runs of services that are gone; those of one that comes back are here."""
+        """Take over the runs of services that are gone, at the start of this one."""
         for service in await self._gone_services():
             await self._take_over(service)
 
     async def go_on(self) -> None:
         """Take over the runs of services that have been gone for a while."""
         now = time.monotonic()
-        if now - self._asked < RECONCILE_SECONDS:
+        if now - self._checked < RECONCILE_SECONDS:
             return
         gone = await self._gone_services()
         for service in gone & self._gone:
             await self._take_over(service)
-        self._asked, self._gone = now, gone
+        self._checked, self._gone = now, gone
 
     async def end(self) -> None:
-        """This service ends; nobody goes on with the runs of a command."""
+        """Cancel the runs of a command that ends; other services do not take those over."""
         if self._runs.instance.temporary:
             for stored in await self._runs.mine():
                 await self._end(stored, run_pb2.RUN_STATE_CANCELLED, "its command ended")
@@ -59,7 +61,7 @@ class Succession:
         }
 
     async def _take_over(self, gone: str) -> None:
-        """Have a service's runs go on here, or close them with its command."""
+        """Take over the runs of a service, or end them if it was a command's."""
         runs = await self._runs.read(self._runs.store.open_runs, gone)
         if self._runs.instance.was_temporary(gone):
             for stored in runs:
@@ -74,14 +76,14 @@ class Succession:
                     await self._adopt(stored)
 
     async def _adopt(self, stored: StoredRun) -> None:
-        """Look after a run whose job has not ended, as far as is known, or else queue it again."""
+        """Take over a run, and queue it again if its job is known to have ended."""
         over = await self._is_over(stored.run)
-        with contextlib.suppress(RunNotFoundError):  # another one has ended and deleted it
+        with contextlib.suppress(RunNotFoundError):  # it has ended elsewhere and was deleted
             await self._runs.change(
                 stored.run.id, transitions.adopt, stored.service, self._runs.me, over
             )
 
     async def _end(self, stored: StoredRun, state: run_pb2.RunState, message: str) -> None:
-        """End a run with the command that it belonged to."""
+        """End a run because its command has ended."""
         with contextlib.suppress(RunNotFoundError):
             await self._runs.change(stored.run.id, transitions.end, stored.service, state, message)

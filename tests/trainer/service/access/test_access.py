@@ -38,7 +38,7 @@ from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.runner.upstream.service import ServiceUpstream
 from sumgrad.trainer.service.access import audit, authentication
 from sumgrad.trainer.service.access.caller import Caller, Role
-from sumgrad.trainer.service.access.permissions import METHODS
+from sumgrad.trainer.service.access.permissions import PERMISSIONS
 from sumgrad.trainer.service.access.token_store import TokenStore
 from sumgrad.trainer.service.access.tokens import new_token
 from sumgrad.trainer.service.queue.scheduling import UserLimits
@@ -152,12 +152,12 @@ def documented() -> dict[str, list[str]]:
 
 
 def test_every_method_that_is_served_has_a_rule_and_a_line_in_the_documentation() -> None:
-    assert METHODS.keys() == methods().keys()
+    assert PERMISSIONS.keys() == methods().keys()
     assert documented().keys() == methods().keys()
 
 
 def test_the_run_that_a_rule_is_about_is_named_in_the_request() -> None:
-    for name, rule in METHODS.items():
+    for name, rule in PERMISSIONS.items():
         fields = methods()[name].input_type.fields_by_name
         if name.startswith("/sumgrad.trainer.v1.TrainerService/"):
             assert bool(rule.run) == ("id" in fields)
@@ -166,9 +166,9 @@ def test_the_run_that_a_rule_is_about_is_named_in_the_request() -> None:
             assert not methods()[name].client_streaming
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PERMISSIONS)
 def test_the_documentation_says_what_the_rule_does(name: str) -> None:
-    rule = METHODS[name]
+    rule = PERMISSIONS[name]
     cells = documented()[name]
     if rule.least is None:
         assert len(set(cells)) == 1
@@ -251,8 +251,8 @@ def test_a_method_without_a_rule_is_refused_to_admins_too(
     name = "/sumgrad.trainer.v1.TrainerService/ListRuns"
     root = users.token("root", Role.ADMIN)
     assert call(guarded.channel, name, "", root) == grpc.StatusCode.OK
-    rules = {method: rule for method, rule in METHODS.items() if method != name}
-    monkeypatch.setattr("sumgrad.trainer.service.calls.gate.METHODS", rules)
+    rules = {method: rule for method, rule in PERMISSIONS.items() if method != name}
+    monkeypatch.setattr("sumgrad.trainer.service.calls.gate.PERMISSIONS", rules)
     assert call(guarded.channel, name, "", root) == grpc.StatusCode.PERMISSION_DENIED
     assert call(guarded.channel, name, "", None) == grpc.StatusCode.UNAUTHENTICATED
 
@@ -820,9 +820,9 @@ def test_a_flood_of_callers_without_a_token_cannot_fill_the_disk(
     clock[0] += 1
     event("", "")
     found = lines(tmp_path)
-    assert len(found) == audit.REFUSALS_A_SECOND + 3
-    assert found[audit.REFUSALS_A_SECOND]["user"] == "ann"
-    assert found[-2]["count"] == 1000 - audit.REFUSALS_A_SECOND
+    assert len(found) == audit.MAX_REFUSALS_PER_SECOND + 3
+    assert found[audit.MAX_REFUSALS_PER_SECOND]["user"] == "ann"
+    assert found[-2]["count"] == 1000 - audit.MAX_REFUSALS_PER_SECOND
 
 
 def test_a_call_is_answered_also_when_its_line_cannot_be_written(

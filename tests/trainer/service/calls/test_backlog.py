@@ -16,9 +16,9 @@ from grpc_status import rpc_status
 
 from sumgrad.trainer.service.calls import servers
 from sumgrad.trainer.service.calls.backlog import (
-    LONGEST_HOLD_SECONDS,
-    MOST_HELD,
-    REFUSALS_A_SECOND,
+    MAX_HELD,
+    MAX_HOLD_SECONDS,
+    REFUSALS_PER_SECOND,
     Backlog,
 )
 from sumgrad.trainer.service.calls.outstanding import counting_server
@@ -69,7 +69,7 @@ class Situation:
 
     async def later(self, outstanding: int, tasks: list[asyncio.Task[bool]]) -> list[bool]:
         """The holds are over, and so many calls are outstanding by then."""
-        self.now += LONGEST_HOLD_SECONDS
+        self.now += MAX_HOLD_SECONDS
         self.outstanding = outstanding
         self.go_on.set()
         return await asyncio.gather(*tasks)
@@ -139,11 +139,11 @@ def test_a_backlog_that_is_still_half_full_refuses() -> None:
 def test_the_more_are_held_the_longer_each_and_those_beyond_all_bounds_not_at_all() -> None:
     async def scene() -> None:
         situation = Situation(1_000_000)
-        tasks = await situation.calls(MOST_HELD * MOST + 5)
+        tasks = await situation.calls(MAX_HELD * MOST + 5)
         assert done(tasks) == [True] * 5
         assert situation.waits == [
-            min(held / REFUSALS_A_SECOND, LONGEST_HOLD_SECONDS)
-            for held in range(1, MOST_HELD * MOST + 1)
+            min(held / REFUSALS_PER_SECOND, MAX_HOLD_SECONDS)
+            for held in range(1, MAX_HELD * MOST + 1)
         ]
         assert all(await situation.later(1_000_000, tasks))
 
@@ -203,7 +203,7 @@ def test_a_service_with_too_many_that_wait_refuses_clients_and_answers_runners(
         return counting_server(among_many, options)
 
     monkeypatch.setattr(servers, "counting_server", crowded)
-    monkeypatch.setattr("sumgrad.trainer.service.calls.backlog.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("sumgrad.trainer.service.calls.backlog.COUNT_SECONDS", 0.0)
     service = start_service()
     run = service.client.submit(document)
     runner = service.next_runner()

@@ -416,7 +416,7 @@ def test_too_many_predictions_at_once_are_turned_away(
     service: RunningService, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained.finish()
-    monkeypatch.setattr(predictor, "MOST_WAITING", 0)
+    monkeypatch.setattr(predictor, "MAX_WAITING", 0)
     request = service_pb2.PredictRequest(id=trained.id, rows=tensor((1, 64)))
     with pytest.raises(grpc.RpcError) as caught:
         service.client._stub.Predict(request, timeout=30)
