@@ -1,25 +1,26 @@
-"""Has the C library give back to the system what a service has freed."""
+"""Makes the C library return freed memory to the system."""
 
 from __future__ import annotations
 
 import ctypes
 
 MAPPED_BYTES = 2**18
-"""A block of so many bytes or more is mapped by itself, and unmapped when it is freed."""
+"""Blocks of this size and above are mapped one by one, and unmapped when they are freed."""
 
 HEAPS = 2
-"""That all threads share."""
+"""Heaps that all threads share."""
 
 # Of glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 
 
 def give_back_memory() -> None:
-    """Have glibc keep little of what is freed; for the whole process, before it has many threads.
+    """Have glibc keep little freed memory, in the whole process; call it before there are threads.
 
-    By itself it raises the size from which a block is mapped to that of the largest one that was
-    freed, up to 32 MiB, so that large messages lie in its heaps from the second on. It has up to
-    eight heaps a core, and each keeps as much as it once held. Another C library is left as it is.
+    By default glibc raises the size from which blocks are mapped to that of the largest block that
+    was freed, up to 32 MiB, so large messages lie in its heaps from the second one on. It has up to
+    eight heaps for each core, and each keeps as much as it once held. Other C libraries are not
+    changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,1 +1,2 @@
-"""Who may do what? Callers, tokens, roles, TLS, the audit log, confined paths."""
+"""Who may do what? Tokens and roles, the permissions of each method, TLS, the audit log, and the
+files and addresses that a specification may name."""

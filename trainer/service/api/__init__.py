@@ -1,1 +1,2 @@
-"""What may be asked? One method a request, and the errors that it may be refused with."""
+"""What may be asked? The methods of the two gRPC services, the limits of their requests, and the
+table of refusals."""

@@ -1,1 +1,2 @@
-"""How is a call let in? Counted, admitted, authenticated, decoded, in this order."""
+"""How is a call let in? The gRPC servers, and the interceptors that answer errors, count, admit,
+authenticate and decode, in this order."""

@@ -1,1 +1,1 @@
-"""What does a run give? Logs, weights, predictions, curves."""
+"""What does a run give? Logs, curves, weights and predictions."""

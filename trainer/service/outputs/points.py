@@ -21,7 +21,7 @@ SERIES = tuple(service_pb2.Series.values()[1:])
 def parse_points_request(
     request: service_pb2.ListPointsRequest,
 ) -> tuple[tuple[service_pb2.Series, ...], int]:
-    """The series that are wanted, and the points of each at the most.
+    """The series that a request asks for, and the most points of each.
 
     Raises:
         InvalidRequestError
@@ -61,7 +61,7 @@ class Points:
         self._values = {series: array("d") for series in SERIES}
 
     def add(self, events: Iterable[run_pb2.Event]) -> None:
-        """Later events, in their order."""
+        """Add events that follow those so far, in their order."""
         for event in events:
             match event.WhichOneof("kind"):
                 case "progress":
@@ -82,7 +82,7 @@ class Points:
             self._put(service_pb2.SERIES_METRIC_OUT, epoch.step, getattr(epoch, metric))
 
     def _put(self, series: service_pb2.Series, step: int, value: float) -> None:
-        """The newest word on a step, and on those above it, counts."""
+        """Add a point. It replaces those of the same and later steps, which were computed again."""
         steps, values = self._steps[series], self._values[series]
         while steps and steps[-1] >= step:
             steps.pop()

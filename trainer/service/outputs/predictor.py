@@ -1,4 +1,4 @@
-"""Scores of rows by a run's network, in a thread, so that other calls go on."""
+"""Predictions by a run's network, computed in a thread, so that other calls go on."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from sumgrad.workers.worker import EVALUATION_ROWS
 
 MAX_ROWS = 65_536
 MAX_BYTES = 3 * 2**20
-"""Of the rows, and of the scores, of one call; with the rest, they fit into a message."""
+"""Of the rows, and of the scores, of one call; a message has room for the rest beside them."""
 
 MAX_WAITING = 32
 MAX_CACHED_BYTES = 256 * 2**20
 MAX_CACHED = 64
-"""Of small networks, the specifications and not the weights would fill the memory."""
+"""Weights that are kept; for small networks, the specifications take more memory than these."""
 
 
 class PredictionsBusyError(RuntimeError):
-    """Too many predictions wait already."""
+    """Too many predictions are waiting."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A run's parameters by name, and what they are for."""
+    """A run's parameters by name, and its specification."""
 
     spec: RunSpec
     parameters: dict[str, Array]
@@ -75,11 +75,11 @@ class Predictor:
     async def predict(
         self, run: run_pb2.Run, directory: Path, step: int | None, rows: service_pb2.Tensor
     ) -> service_pb2.PredictResponse:
-        """What the run's network gives for the rows.
+        """The scores and classes of the rows by the run's network.
 
         Args:
             directory: the run's folder.
-            step: as ``run_weights.find`` has it.
+            step: as in ``run_weights.find``.
 
         Raises:
             InvalidRequestError: the rows do not fit the network.
@@ -132,7 +132,7 @@ class Predictor:
 
 
 def scores(weights: Weights, x: Array) -> Array:
-    """(rows, *input) → (rows, *output), by chunks of the rows that training's tests have.
+    """(rows, *input) → (rows, *output), in chunks of EVALUATION_ROWS, as in training's evaluation.
 
     Raises:
         InvalidRequestError: the rows are of another shape than the network's input.
@@ -153,7 +153,11 @@ def scores(weights: Weights, x: Array) -> Array:
 
 
 def _check(network: Network, weights: Weights) -> None:
-    """Raise InvalidRequestError unless the network on such rows has parameters of these shapes."""
+    """Check that the network has parameters of these shapes on such rows.
+
+    Raises:
+        InvalidRequestError
+    """
     try:
         wanted = layout(network)
     except ShapeError as error:
@@ -166,7 +170,7 @@ def _check(network: Network, weights: Weights) -> None:
 
 
 def _misfit(network: Network, weights: Weights, why: str) -> InvalidRequestError:
-    """What the rows should have been is known where the data is still there."""
+    """The error for rows of a wrong shape; it names the right one if the data is still there."""
     problem = f"of shape {network.input_shape} do not fit the network"
     try:
         expected = describe_data(weights.spec).sample_shape
@@ -186,7 +190,7 @@ def array_of(rows: service_pb2.Tensor) -> Array:
     """The array that a message holds.
 
     Raises:
-        InvalidRequestError: its shape and its values do not agree, or it holds too much.
+        InvalidRequestError: its shape and values do not agree, or it is too large.
     """
     shape = tuple(rows.shape)
     if len(shape) < 2 or len(shape) > 8 or min(shape) < 1:

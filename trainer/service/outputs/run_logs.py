@@ -1,4 +1,4 @@
-"""The logs of a service's runs: written as runners report, read as clients ask."""
+"""The logs of a service's runs: written as runners report, and streamed to clients."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from sumgrad.trainer.service.api.run_errors import ServiceStoppingError
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 
 POLL_SECONDS = 0.3
-"""A log that is followed is looked at this often."""
+"""Between looks at a log that is followed."""
 
 LAST_LINES_SECONDS = 1.0
 """A run that has ended may still log for this long."""
 
 MAX_OPEN_FILES = 256
-"""Logs of which it is kept in mind where they end."""
+"""Logs whose end is remembered."""
 
 SERVICE = "service"
 
@@ -54,13 +54,13 @@ class RunLogs:
         self._reading = ThreadPoolExecutor(2, thread_name_prefix="log reader")
 
     async def add(self, run_id: str, lines: Sequence[run_pb2.LogLine]) -> None:
-        """Append lines; a disk that is full costs the lines and not the run."""
+        """Append lines. If the disk is full, the lines are lost and the run goes on."""
         if lines:
             await _in(self._writing, self._append, run_id, lines)
 
-    async def tell(self, run: run_pb2.Run, events: Sequence[run_pb2.Event]) -> None:
-        """Append what the service itself did to a run."""
-        lines = [line for event in events if (line := _told(run, event)) is not None]
+    async def add_events(self, run: run_pb2.Run, events: Sequence[run_pb2.Event]) -> None:
+        """Append a line for each event that the service itself made."""
+        lines = [line for event in events if (line := _line_of(run, event)) is not None]
         await self.add(run.id, lines)
 
     async def stream(
@@ -72,11 +72,11 @@ class RunLogs:
         run: Callable[[], Awaitable[run_pb2.Run]],
         heartbeat: float = HEARTBEAT_SECONDS,
     ) -> AsyncGenerator[service_pb2.StreamLogsResponse]:
-        """The lines after a sequence number, as ``StreamLogs`` has them.
+        """The lines after a sequence number, as responses of ``StreamLogs``.
 
         Args:
-            run: the run as it is; raises what ends the stream.
-            heartbeat: seconds after which a stream says that it is still there.
+            run: reads the run as it is now; an error ends the stream.
+            heartbeat: seconds without a line after which an empty response is sent.
 
         Raises:
             ServiceStoppingError
@@ -103,7 +103,7 @@ class RunLogs:
     async def _read(
         self, run_id: str, reader: LogReader, sources: Collection[str]
     ) -> AsyncGenerator[service_pb2.StreamLogsResponse]:
-        """What there is now. Raises ServiceStoppingError."""
+        """The lines that there are now. Raises ServiceStoppingError."""
         while True:
             if self._stopping:
                 raise ServiceStoppingError(run_id, reader.sequence)
@@ -120,14 +120,14 @@ class RunLogs:
         try:
             file = self._file(run_id)
             if lost := self._lost.get(run_id, 0):
-                told = run_pb2.LogLine(
+                notice = run_pb2.LogLine(
                     source=SERVICE,
                     level=run_pb2.LOG_LEVEL_ERROR,
                     message=f"{lost} lines could not be written here and are lost",
                     attempt=lines[0].attempt,
                 )
-                told.time.GetCurrentTime()
-                file.append([told])
+                notice.time.GetCurrentTime()
+                file.append([notice])
                 del self._lost[run_id]
             file.append(lines)
         except OSError as error:
@@ -143,12 +143,12 @@ class RunLogs:
         return file
 
     async def forget(self, run_id: str) -> None:
-        """The run is deleted."""
+        """Drop what is kept of a run that is deleted."""
         await _in(self._writing, self._files.pop, run_id, None)
         self._lost.pop(run_id, None)
 
     def stop(self) -> None:
-        """End every stream with the line after which it goes on elsewhere."""
+        """End every stream with the line after which it can go on at another service."""
         self._stopping = True
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class RunLogs:
 
 
 async def _in(executor: ThreadPoolExecutor, function: Callable[..., T], *arguments: object) -> T:
-    """A call that is over when this is, also where nobody wants its result any more."""
+    """Run a function in a thread; when this is cancelled, wait until the function is over."""
     work = asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
     try:
         return await asyncio.shield(work)
@@ -167,18 +167,18 @@ async def _in(executor: ThreadPoolExecutor, function: Callable[..., T], *argumen
 
 
 def is_from(source: str, wanted: Collection[str]) -> bool:
-    """Whether one of these is the source, or what the source replaced: worker-0 for worker-0.1."""
+    """Whether the source is one of these, or replaces one: worker-0.1 replaces worker-0."""
     return source in wanted or source.partition(".")[0] in wanted
 
 
 def _is_over(run: run_pb2.Run) -> bool:
-    """Whether a run has ended, and so long ago that it logs nothing any more."""
+    """Whether a run has ended so long ago that no more lines come."""
     since = time.time() - run.ended.ToMicroseconds() / 1e6
     return states.ended(run) and not 0 <= since < LAST_LINES_SECONDS
 
 
-def _told(run: run_pb2.Run, event: run_pb2.Event) -> run_pb2.LogLine | None:
-    """What the log says of an event that the service made."""
+def _line_of(run: run_pb2.Run, event: run_pb2.Event) -> run_pb2.LogLine | None:
+    """The log line of an event that the service made; None for events without one."""
     match event.WhichOneof("kind"):
         case "state_change":
             change = event.state_change

@@ -1,4 +1,4 @@
-"""The weights of a run as far as there are any: of its end, or of a snapshot."""
+"""Finds and reads the weights of a run: those of its end, or of a snapshot."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class NoWeightsError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Which weights: those of the end, or of a snapshot.
+    """Where weights lie: those of the end, or of a snapshot.
 
     Attributes:
         step: updates that they have had.
         snapshots: where the snapshot lies; None for the weights of the end.
-        roots: where that may lead.
+        roots: where the snapshots' location may lead.
     """
 
     run_id: str
@@ -58,11 +58,11 @@ def find(
 
     Args:
         directory: the run's folder.
-        step: of a snapshot or of the end; None for the newest that there are.
-        shared_roots: where the place may lead that a specification has for its snapshots.
+        step: the number of updates of a snapshot, or of the end; None for the newest.
+        shared_roots: where the location of snapshots in a specification may lead.
 
     Raises:
-        NoWeightsError: there are none, or not of this step.
+        NoWeightsError: the run has none, or none of this step.
     """
     path = directory / WEIGHTS
     if run.HasField("result") and step in (None, run.result.steps):

@@ -1,4 +1,4 @@
-"""A long curve drawn with few points."""
+"""Thins a long curve out to few points that keep its shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that a runner sends because it does not share the run's directory."""
+"""Receives the weights of a runner that does not share the run's folder."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from sumgrad.trainer.study.describe import FLOAT_BYTES
 from sumgrad.trainer.v1 import runner_pb2
 
 HEADER_BYTES = 4 * 2**20
-"""More than the names and shapes of all layers take that a specification has room for."""
+"""More than the names and shapes of the layers of the largest specification take."""
 
 
 class WeightsDamagedError(ValueError):
-    """What came is not the file that was announced."""
+    """The bytes that came are not the file that was announced."""
 
 
 class WeightsNotStoredError(RuntimeError):
-    """The file cannot be written here, now."""
+    """The file cannot be written now."""
 
 
 def largest_file(spec: RunSpec) -> int:
-    """Bytes that the file of a run's weights has at most."""
+    """The most bytes that the file of a run's weights may have."""
     try:
         parameters = spec.job().network(describe_data(spec)).size
-    except (
-        InvalidSpecError
-    ):  # its data has gone since, and the run's work shall not be lost by that
+    except InvalidSpecError:  # its data has gone since; the run's work must not be lost by that
         parameters = MAX_PARAMETERS
     return FLOAT_BYTES * parameters + HEADER_BYTES
 
@@ -46,11 +44,11 @@ async def receive(
     most: int,
     check: Callable[[], Awaitable[object]],
 ) -> None:
-    """Write a file that is whole, as announced and durable, or leave what was there.
+    """Write the file durably and whole as announced, or leave what was there.
 
     Args:
         most: bytes that it may have.
-        check: raises if the sender may not put it there any more.
+        check: raises if the sender is no longer the run's runner.
 
     Raises:
         InvalidRequestError: it is too large.

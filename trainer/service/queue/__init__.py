@@ -1,1 +1,2 @@
-"""Who is next? Decisions about waiting and running runs, without I/O."""
+"""Which run is next? The decisions about waiting and running runs, without I/O or a clock of their
+own."""

@@ -1,4 +1,4 @@
-"""When waiting runs start, if the running ones take as long as they expect to. No I/O."""
+"""When waiting runs will start, if the running ones take as long as they expect to."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import islice
 from sumgrad.trainer.service.queue.scheduling import NO_LIMITS, Running, Tally, UserLimits, Waiting
 
 MAX_RUNS = 100
-"""So many runs from the front of the queue are looked at."""
+"""From the front of the queue, for which a start is computed."""
 
 
 def starts(
     order: Iterable[Waiting], running: Sequence[Running], cores: int, limits: UserLimits = NO_LIMITS
 ) -> dict[str, float]:
-    """Seconds from now until waiting runs start, by their ids; without those that nobody knows.
+    """Seconds until waiting runs start, by their ids; runs whose start is not known are left out.
 
-    Plays the queue forward in its present order: a run that does not say how long it takes never
-    ends, and nothing starts that had to wait for that.
+    Plays the queue forward in its present order: a run whose time left is not known never ends, and
+    what has to wait for it never starts.
 
     Args:
-        order: the waiting runs, as ``in_order`` has them.
+        order: the waiting runs, as ``in_order`` returns them.
     """
     waiting = list(islice(order, MAX_RUNS))
     tally, found, now = Tally(running), {}, 0.0

@@ -1,9 +1,9 @@
 """Which waiting runs start, which running ones give way, and what the others wait for.
 
 Decisions only, without I/O and without a clock. The order: the higher priority first; within a
-priority, the user who holds the fewest CPUs, then who has used the least lately; then the order of
-submission. Nobody overtakes the first run that does not fit, so a large one is not kept waiting by
-small ones. Only a run whose user is at a limit is passed over.
+priority, the user who holds the fewest CPUs, then the one who has used the least lately; then the
+order of submission. No run overtakes the first one that does not fit, so small runs do not keep a
+large one waiting. Only a run whose user is at a limit is passed over.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 WORKERS_PER_CORE = 4
-"""So many workers may share a core; more would only wait for each other."""
-
+"""Workers that may share a core; more would only wait for each other."""
 
 RAY_UNITS = 10_000
-"""Ray counts a core in so many parts."""
+"""Parts of a core in which Ray counts."""
 
 
 def workers_limit(cores: int) -> int:
@@ -27,16 +26,16 @@ def workers_limit(cores: int) -> int:
 
 
 def worker_cpus(cores: int) -> float:
-    """The share of a core that each worker holds: so small that none ever waits for room.
+    """The share of a core that Ray reserves for each worker: so small that none ever waits.
 
-    The queue decides how much runs at once. A run that is given more workers while it goes on has
-    them at once, also when every run that may be active has as many as it can have.
+    The queue decides how much runs at once. A run that is given more workers while it runs gets
+    them at once, also when every active run has as many as it can have.
     """
     return max(1, RAY_UNITS // workers_limit(cores)) / RAY_UNITS
 
 
 def run_cpus(workers: int, cores: int) -> int:
-    """The cores that a run holds."""
+    """The CPUs that a run holds."""
     return min(workers, cores)
 
 
@@ -64,7 +63,7 @@ class Waiting:
 
     Attributes:
         number: ascends in the order of submission; no two runs have the same.
-        seconds_left: how long it would still take, None where that is not known.
+        seconds_left: how long it would still take; None where that is not known.
     """
 
     id: str
@@ -81,8 +80,8 @@ class Running:
 
     Attributes:
         number: ascends in the order of start.
-        yielding: has been told to stop and is expected to, soon.
-        preemptible: can stop at a snapshot, and has not been told to yet.
+        yielding: has been asked to stop and is expected to do so soon.
+        preemptible: can stop at a snapshot, and has not been asked to yet.
         seconds_left: as of Waiting.
     """
 
@@ -98,7 +97,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Place:
-    """Of a waiting run.
+    """A waiting run's place in the queue.
 
     Attributes:
         position: from 1.
@@ -111,7 +110,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens now.
+    """What starts, what gives way and what waits.
 
     Attributes:
         start: ids, in the order in which they start.
@@ -139,12 +138,12 @@ def decide(
     it then fits. It starts when they have stopped.
 
     Args:
-        usage: what each user has used lately; see ``Usage``. 0 where nothing is said.
+        usage: what each user has used lately, see ``Usage``; 0 for users that it does not have.
     """
     decision = Decision()
     tally = Tally(running)
     free = cores - sum(run.cpus for run in running)
-    # What is free once those that yield have stopped and those that are waited for have started.
+    # CPUs that are free once those that yield have stopped and those before this one have started.
     room = free + sum(run.cpus for run in running if run.yielding)
     victims = [run for run in running if run.preemptible and not run.yielding]
     first_blocked: Waiting | None = None
@@ -172,7 +171,7 @@ def decide(
 
 
 def choose_victims(running: Iterable[Running], priority: int, cpus: int) -> list[Running] | None:
-    """Runs below a priority that free so many CPUs, each of them needed; None if there are none."""
+    """Runs below a priority that free so many CPUs, all of them needed; None if there are not."""
     below = sorted(
         (run for run in running if run.priority < priority),
         key=lambda run: (run.priority, -run.number),
@@ -221,7 +220,7 @@ def in_order(
 
 
 class Tally:
-    """The runs and CPUs that each user holds."""
+    """Counts the runs and CPUs that each user holds."""
 
     def __init__(self, running: Iterable[Running] = ()) -> None:
         self._runs: Counter[str] = Counter()
@@ -238,7 +237,7 @@ class Tally:
         self._cpus[run.owner] -= run.cpus
 
     def reason(self, run: Waiting, limits: UserLimits) -> str:
-        """Which limit the run's user is at; empty if the run is within all of them."""
+        """The limit that keeps the run waiting; empty if it is within its user's limits."""
         who = run.owner or "its user"
         runs, cpus = self._runs[run.owner], self._cpus[run.owner]
         if limits.runs is not None and runs >= limits.runs:
@@ -249,7 +248,7 @@ class Tally:
 
 
 def _reason(run: Waiting, first: Waiting, free: int, makes_room: bool) -> str:
-    """Why a run that is within its user's limits does not start."""
+    """Why a run within its user's limits does not start."""
     if run.id != first.id:
         return f"{first.id} is before it"
     needs = f"needs {run.cpus} CPU{'s' if run.cpus > 1 else ''}, {max(free, 0)} free"

@@ -1,4 +1,4 @@
-"""What each user has used lately: CPU seconds that fade, as the fair shares of batch systems do."""
+"""What each user has used lately: CPU seconds that decay, as in the fair share of batch systems."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ NEGLIGIBLE = 0.01
 
 
 class Usage:
-    """CPU seconds by user, of which half are forgotten in an hour. Times are a clock's seconds."""
+    """CPU seconds by user, which halve every HALF_LIFE_SECONDS. Times are a clock's seconds."""
 
     def __init__(self, now: float) -> None:
         self._now = now
         self.cpu_seconds: dict[str, float] = {}
 
     def pass_time(self, now: float, held: Mapping[str, int]) -> None:
-        """Each user has held so many CPUs since the last time."""
+        """Count the CPUs that each user has held since the last call."""
         seconds = max(0.0, now - self._now)
         self._now = max(self._now, now)
         kept = 0.5 ** (seconds / HALF_LIFE_SECONDS)

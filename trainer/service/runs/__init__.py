@@ -1,1 +1,2 @@
-"""What happens to a run? Submission, transitions, reports of its runner, watching."""
+"""What happens to a run? Its submission, the calls of its runner, every decision about its state,
+its deletion, and the streams of its events."""

@@ -65,7 +65,7 @@ class RunnerCalls:
         Raises:
             NotTheRunnerError, InvalidRequestError
         """
-        stored = await self._check_speaker(run_id, attempt, token)
+        stored = await self._check_last_runner(run_id, attempt, token)
         check_reports(reports)
         check_log(log)
         if stored.run.state in states.ACTIVE:
@@ -121,14 +121,14 @@ class RunnerCalls:
 
     async def _check_runner(self, run_id: str, attempt: int, token: str) -> StoredRun:
         """The run, if this is the runner of an attempt that goes on. Raises NotTheRunnerError."""
-        stored = await self._check_speaker(run_id, attempt, token)
+        stored = await self._check_last_runner(run_id, attempt, token)
         transitions.check_runner(stored, attempt, token)
         return stored
 
-    async def _check_speaker(self, run_id: str, attempt: int, token: str) -> StoredRun:
+    async def _check_last_runner(self, run_id: str, attempt: int, token: str) -> StoredRun:
         """The run, if this is the runner of its last attempt. Raises NotTheRunnerError."""
         stored = await self._runs.read(self._runs.store.get, run_id)
         if stored is None:
             raise NotTheRunnerError(run_id, attempt)
-        transitions.check_speaker(stored, attempt, token)
+        transitions.check_last_runner(stored, attempt, token)
         return stored

@@ -136,7 +136,7 @@ class Runs:
         else:  # it was taken over, or its runner has called this service
             self.queue.forget(run.id)
         self.metrics.run(run)
-        await self.logs.tell(run, events)
+        await self.logs.add_events(run, events)
         if run.state not in states.ACTIVE:
             self.wake.set()
         self.watching.announce(run.id, stored.sequence)

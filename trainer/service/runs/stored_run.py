@@ -9,14 +9,14 @@ from sumgrad.trainer.v1 import run_pb2
 
 
 class StoredRun(NamedTuple):
-    """A run with what only the service needs to know of it.
+    """A run, with what only the service needs to know of it.
 
     Attributes:
         number: ascends in the order of storing.
-        service: the one that looks after the run.
-        sequence: of its last event.
+        service: the name of the service that looks after the run.
+        sequence: the number of its last event.
         reported: the number of the attempt's last report that was stored.
-        token: what the attempt's runner must know; empty where nobody may speak for the run.
+        token: what the attempt's runner must show; empty where no runner may report.
     """
 
     number: int

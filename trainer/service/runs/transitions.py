@@ -1,9 +1,9 @@
-"""What may happen to a run, and what becomes of it: every decision about a run's state.
+"""Every decision about a run's state: what may happen to a run, and what becomes of it.
 
-Each function here is given the run as it is stored and says what it becomes. ``Store.change`` calls
-it inside the transaction that has just read the run, so nothing can come in between. What a client
-asks for is refused where it cannot be done. What the service has noticed of an attempt was noticed
-a while ago: it comes to nothing where that attempt is over by then.
+Each function takes the run as it is stored and returns what it becomes. The run store calls it
+inside the transaction that has just read the run, so nothing can come in between. What a client
+asks for is refused where it cannot be done. What the service observed of an attempt may be out of
+date by then: it changes nothing once that attempt is over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 
 FRUITLESS_ATTEMPTS = 5
-"""A run whose attempts break off so often in a row without getting further has failed."""
+"""A run fails when so many of its attempts in a row break off without getting further."""
 
 _UNSPECIFIED = run_pb2.RUN_STATE_UNSPECIFIED
 _QUEUED = run_pb2.RUN_STATE_QUEUED
@@ -35,20 +35,20 @@ _FAILED = run_pb2.RUN_STATE_FAILED
 _CANCELLED = run_pb2.RUN_STATE_CANCELLED
 
 FOLLOWS: Mapping[int, frozenset[run_pb2.RunState]] = {
-    _UNSPECIFIED: states.OPEN | states.ENDED,  # a run begins in its first event's state
+    _UNSPECIFIED: states.OPEN | states.ENDED,  # the state before a run's first event
     _QUEUED: frozenset({_LAUNCHING, _PAUSED, _FAILED, _CANCELLED}),
     _LAUNCHING: frozenset({_RUNNING, _QUEUED, _PAUSED}) | states.ENDED,
     _RUNNING: frozenset({_QUEUED, _PAUSED}) | states.ENDED,
     _PAUSED: frozenset({_QUEUED, _FAILED, _CANCELLED}),
     **dict.fromkeys(states.ENDED, frozenset()),
 }
-"""The states that may follow each state. The store holds every change to it."""
+"""The states that may follow each state. The store checks every change against this table."""
 
 STOPPED: Mapping[int, run_pb2.RunState] = {
     run_pb2.STOP_PAUSE: _PAUSED,
     run_pb2.STOP_CANCEL: _CANCELLED,
 }
-"""What becomes of a run that was asked to stop, when its attempt is over without an outcome."""
+"""The state of a run that was asked to stop, once its attempt is over without an outcome."""
 
 GOES_ON = "it goes on from its last snapshot"
 
@@ -57,7 +57,7 @@ class Change(NamedTuple):
     """What becomes of a run.
 
     Attributes:
-        stored: with the service, token and number of the last report that it then has.
+        stored: the run, with its new service, token and number of the last report.
         events: what happens to it.
     """
 
@@ -66,11 +66,11 @@ class Change(NamedTuple):
 
 
 Transition = Callable[[StoredRun], Change]
-"""Raises a RunError if nothing may happen."""
+"""Raises a RunError if the change is not allowed."""
 
 
 def may_follow(run: run_pb2.Run, event: run_pb2.Event) -> bool:
-    """Whether the event is no change of state, or one that the table allows."""
+    """Whether the table allows the event, which may also leave the state as it is."""
     return not event.HasField("state_change") or event.state_change.state in FOLLOWS[run.state]
 
 
@@ -78,7 +78,7 @@ def may_follow(run: run_pb2.Run, event: run_pb2.Event) -> bool:
 
 
 def cancel(stored: StoredRun, service: str) -> Change:
-    """Stop for good: at once where there is no attempt, and else as soon as that has stopped."""
+    """Stop for good: at once without an attempt, and otherwise when the attempt has stopped."""
     check_changeable(stored, service)
     if stored.run.state in states.WAITING:
         return _to(stored, _CANCELLED, "cancelled")
@@ -86,7 +86,7 @@ def cancel(stored: StoredRun, service: str) -> Change:
 
 
 def pause(stored: StoredRun, service: str) -> Change:
-    """Rest: at once where there is no attempt, and else at a snapshot of it."""
+    """Pause: at once without an attempt, and otherwise at a snapshot of the attempt."""
     check_changeable(stored, service)
     if stored.run.state == _QUEUED:
         return _to(stored, _PAUSED, "paused while queued")
@@ -109,13 +109,13 @@ def resume(stored: StoredRun, service: str) -> Change:
 
 
 def scale(stored: StoredRun, service: str, workers: int) -> Change:
-    """Want another number of workers, now or when the run is launched."""
+    """Ask for another number of workers, now or when the run is launched."""
     check_changeable(stored, service)
     return Change(stored, [new_event(scaled=run_pb2.Scaled(workers=workers))])
 
 
 def check_changeable(stored: StoredRun, service: str) -> None:
-    """Hold that the run has not ended and that the service looks after it."""
+    """Check that the run has not ended and that the service looks after it."""
     if states.ended(stored.run):
         raise RunEndedError(stored.run.id, f"run {stored.run.id} has already ended")
     if stored.service != service:
@@ -125,11 +125,11 @@ def check_changeable(stored: StoredRun, service: str) -> None:
         )
 
 
-# What runners say. All raise NotTheRunnerError.
+# What runners report. All raise NotTheRunnerError.
 
 
 def take(stored: StoredRun, attempt: int, token: str) -> Change:
-    """The runner of the attempt has started."""
+    """Record that the runner of the attempt has started."""
     check_runner(stored, attempt, token)
     return _to(stored, _RUNNING) if stored.run.state == _LAUNCHING else Change(stored)
 
@@ -137,12 +137,12 @@ def take(stored: StoredRun, attempt: int, token: str) -> Change:
 def report(
     stored: StoredRun, attempt: int, token: str, reports: Mapping[int, runner_pb2.RunReport]
 ) -> Change:
-    """What the runner says happens, each report once however often it comes.
+    """Apply what the runner reports, each report once however often it is sent.
 
     Args:
         reports: by their numbers, ascending.
     """
-    check_speaker(stored, attempt, token)
+    check_last_runner(stored, attempt, token)
     fresh = [report for number, report in reports.items() if number > stored.reported]
     if not fresh or states.ended(stored.run):
         return Change(stored)
@@ -152,7 +152,7 @@ def report(
 
 
 def _reported(run: run_pb2.Run, report: runner_pb2.RunReport) -> run_pb2.Event:
-    """Whatever the runner was told when it began to stop, what was asked for last counts."""
+    """The event of a report; a runner that paused may have been asked for something else since."""
     if not report.HasField("paused"):
         return from_report(report)
     if run.stop_requested == run_pb2.STOP_CANCEL:
@@ -165,14 +165,14 @@ def _reported(run: run_pb2.Run, report: runner_pb2.RunReport) -> run_pb2.Event:
 
 
 def check_runner(stored: StoredRun, attempt: int, token: str) -> None:
-    """Hold that this is the runner of an attempt that goes on."""
-    check_speaker(stored, attempt, token)
+    """Check that this is the runner of an attempt that goes on."""
+    check_last_runner(stored, attempt, token)
     if stored.run.state not in states.ACTIVE:
         raise NotTheRunnerError(stored.run.id, attempt)
 
 
-def check_speaker(stored: StoredRun, attempt: int, token: str) -> None:
-    """Hold that this is the runner of the last attempt, which may be over: it has last words."""
+def check_last_runner(stored: StoredRun, attempt: int, token: str) -> None:
+    """Check that this is the runner of the last attempt, which may be over and still report."""
     known = stored.token.encode()
     if (
         stored.run.attempt != attempt
@@ -182,25 +182,25 @@ def check_speaker(stored: StoredRun, attempt: int, token: str) -> None:
         raise NotTheRunnerError(stored.run.id, attempt)
 
 
-# What the service does, and what it notices.
+# What the service does, and what it observes.
 
 
 def launch(stored: StoredRun, service: str, token: str) -> Change:
-    """Begin an attempt, whose reports count from 1 and need the token."""
+    """Begin an attempt, whose reports are numbered from 1 and need the token."""
     if stored.service != service or stored.run.state != _QUEUED:
         return Change(stored)
     return _to(stored._replace(token=token, reported=0), _LAUNCHING)
 
 
 def stop_before_launch(stored: StoredRun, attempt: int) -> Change:
-    """Spare the attempt its job if the run has been asked to stop meanwhile."""
+    """End the attempt without a job if the run has been asked to stop meanwhile."""
     if not _goes_on(stored, attempt):
         return Change(stored)
     return _stopped(stored._replace(token=""), "paused before its job began") or Change(stored)
 
 
 def preempt(stored: StoredRun, service: str, by: str) -> Change:
-    """Have the run give way to another one, unless it stops anyway."""
+    """Ask the run to give way to another one, unless it stops anyway."""
     run = stored.run
     stops = run.preempted_by or run.stop_requested
     if stored.service != service or run.state != _RUNNING or stops:
@@ -209,9 +209,9 @@ def preempt(stored: StoredRun, service: str, by: str) -> Change:
 
 
 def break_off(stored: StoredRun, attempt: int, reason: str, again: str = GOES_ON) -> Change:
-    """The attempt is over without an outcome: the run is queued again, a few times.
+    """End an attempt without an outcome: queue the run again, up to FRUITLESS_ATTEMPTS times.
 
-    Its runner, should it be alive, is no longer listened to.
+    Its runner, should it be alive, is refused from then on.
 
     Args:
         again: what a run that is queued again does.
@@ -230,29 +230,29 @@ def break_off(stored: StoredRun, attempt: int, reason: str, again: str = GOES_ON
 
 
 def overdue(stored: StoredRun, attempt: int) -> Change:
-    """The attempt was to be cancelled and did not stop by itself in time."""
+    """Cancel the run of an attempt that was to stop and did not do so in time."""
     if not _goes_on(stored, attempt) or stored.run.stop_requested != run_pb2.STOP_CANCEL:
         return Change(stored)
     return _to(stored, _CANCELLED, "cancelled")
 
 
 def fail(stored: StoredRun, attempt: int, reason: str) -> Change:
-    """Another attempt would be no better."""
+    """Fail the run: another attempt would have the same outcome."""
     return _to(stored, _FAILED, reason) if _goes_on(stored, attempt) else Change(stored)
 
 
 def warn(stored: StoredRun, attempt: int, message: str) -> Change:
-    """Something is to be known of the attempt."""
+    """Add a warning about the attempt."""
     if not _goes_on(stored, attempt):
         return Change(stored)
     return Change(stored, [new_event(warning=run_pb2.Warning(message=message))])
 
 
 def adopt(stored: StoredRun, gone: str, service: str, over: bool) -> Change:
-    """Look after a run whose service is gone.
+    """Take over a run whose service is gone.
 
     Args:
-        over: the job of its attempt has ended. That is not held against the run.
+        over: the job of its attempt has ended. This does not count as a fruitless attempt.
     """
     if stored.service != gone:
         return Change(stored)
@@ -264,7 +264,7 @@ def adopt(stored: StoredRun, gone: str, service: str, over: bool) -> Change:
 
 
 def end(stored: StoredRun, service: str, state: run_pb2.RunState, message: str) -> Change:
-    """Whatever the run does: the service that it belonged to goes on with nothing."""
+    """End the run in any state, because the command that it belonged to has ended."""
     return _to(stored, state, message) if stored.service == service else Change(stored)
 
 
@@ -273,7 +273,7 @@ def _goes_on(stored: StoredRun, attempt: int) -> bool:
 
 
 def _stopped(stored: StoredRun, reason: str) -> Change | None:
-    """What becomes of a run that was asked to stop, and whose attempt is over."""
+    """The change of a run that was asked to stop and whose attempt is over; None if it was not."""
     state = STOPPED.get(stored.run.stop_requested)
     if state is None:
         return None

@@ -1,4 +1,4 @@
-"""Streams of a run's events: gap-free, from any cursor, and read once however many watch."""
+"""Streams of a run's events: without a gap, from any cursor, and read once for all watchers."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from sumgrad.trainer.service.store.store_threads import StoreThreads
 from sumgrad.trainer.v1 import run_pb2
 
 EVENTS_AT_ONCE = 500
-"""A stream holds at most so many events that its reader has not taken."""
+"""Events that a stream reads at a time, and holds at most until its reader takes them."""
 
 LOOK_UP_SECONDS = 1.0
-"""Between questions after a run that may change at another service."""
+"""Between look-ups of a run that may change at another service."""
 
 
 class Heartbeat(NamedTuple):
-    """Nothing has happened for a while since the event of this sequence number."""
+    """Sent when nothing has happened for a while since the event of this sequence number."""
 
     sequence: int
 
 
 class Feed:
-    """The newest events of one run, for all who watch it."""
+    """The newest events of one run, for all its watchers."""
 
     def __init__(self, run_id: str, store: Store, threads: StoreThreads) -> None:
         self.watchers = 0
@@ -50,7 +50,7 @@ class Feed:
         self._looked_up = float("-inf")
 
     def announce(self, sequence: int) -> None:
-        """The run has events up to this one."""
+        """Record that the run has events up to this one."""
         self._announced = max(self._announced, sequence)
         self._looked_up = float("-inf")
         self.wake()
@@ -61,14 +61,14 @@ class Feed:
         self._grown = asyncio.Event()
 
     async def grown(self, after: int, seconds: float) -> None:
-        """Wait until there is a later event, or there may be one, and at most so long."""
+        """Wait until there may be a later event, for at most so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 if self._announced <= after:
                     await self._grown.wait()
 
     async def page(self, after: int) -> list[run_pb2.Event]:
-        """Events that follow this sequence number; empty if there are none now.
+        """The events after this sequence number; empty if there are none now.
 
         Raises:
             RunNotFoundError: the run was deleted.
@@ -100,7 +100,7 @@ class Feed:
         return not self._kept or after >= self._kept[-1].sequence
 
     def _keep(self, events: list[run_pb2.Event]) -> None:
-        """Remember what is newer than what is there."""
+        """Keep the events that are newer than those that are kept."""
         last = self._kept[-1].sequence if self._kept else 0
         if events[-1].sequence <= last:
             return
@@ -120,12 +120,12 @@ class Watching:
         self._stopping = False
 
     def announce(self, run_id: str, sequence: int) -> None:
-        """A run has changed here."""
+        """Wake the watchers of a run that this service has changed."""
         if run_id in self._feeds:
             self._feeds[run_id].announce(sequence)
 
     def stop(self) -> None:
-        """End every stream with the cursor from which it goes on elsewhere."""
+        """End every stream with the cursor from which it can go on at another service."""
         self._stopping = True
         for feed in self._feeds.values():
             feed.wake()
@@ -135,12 +135,12 @@ class Watching:
     ) -> AsyncGenerator[StoredRun | run_pb2.Event | run_pb2.QueueStatus | Heartbeat, None]:
         """Every event in order, until the run has ended.
 
-        While the run waits, its place comes in between whenever it is another one.
+        While the run waits, its place in the queue comes in between whenever that changes.
 
         Args:
-            after: the sequence number of the last event that is known already; without it, the
-                run as it is comes first, and what follows that.
-            heartbeat: seconds after which a stream says that it is still there.
+            after: the sequence number of the last event that the caller has; without it, the run
+                as it is comes first, and then what follows.
+            heartbeat: seconds without an event after which a ``Heartbeat`` is sent.
 
         Raises:
             RunNotFoundError, CursorExpiredError, ServiceStoppingError
@@ -180,7 +180,7 @@ class Watching:
 
     @contextlib.contextmanager
     def _feed(self, run_id: str) -> Iterator[Feed]:
-        """The run's feed, which is there for as long as somebody watches."""
+        """The run's feed, which is kept for as long as the run has watchers."""
         feed = self._feeds.setdefault(run_id, Feed(run_id, self._store, self._threads))
         feed.watchers += 1
         try:

@@ -1,1 +1,2 @@
-"""Whose runs are these? Locks, instances, and what an ended service left."""
+"""Whose runs are these? The locks by which services see each other live, and what becomes of the
+runs of one that has ended."""
