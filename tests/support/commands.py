@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sumgrad.trainer.cli.exit_codes import ExitCode
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2
 
 SUMGRAD = Path(sys.executable).with_name("sumgrad")
@@ -188,7 +188,7 @@ class Serve:
 
 
 def events(temporary: Path, run_id: str) -> list[run_pb2.Event]:
-    store = Store(temporary / "state" / "runs.db")
+    store = RunStore(temporary / "state" / "runs.db")
     try:
         return store.events(run_id, 0, 10_000)
     finally:

@@ -19,7 +19,7 @@ from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.runs.transitions import Change
 from sumgrad.trainer.service.service import Service
 from sumgrad.trainer.service.settings import Settings
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
 
 from support.waiting import SECONDS
@@ -29,7 +29,7 @@ T = TypeVar("T")
 CORES = 2
 
 
-def append(store: Store, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun | None:
+def append(store: RunStore, run_id: str, events: Sequence[run_pb2.Event]) -> StoredRun | None:
     """Let events happen to a run, whatever it is like; the run, or None if there is none."""
     change = store.change(run_id, lambda stored: Change(stored, events))
     return None if change is None else change.stored

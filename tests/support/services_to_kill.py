@@ -22,7 +22,7 @@ import sumgrad.trainer.service.service
 from sumgrad.trainer.service.cluster.launcher import JobState, Launch
 from sumgrad.trainer.service.service import Service
 from sumgrad.trainer.service.settings import Settings
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 
 from support.services import FakeLauncher
 
@@ -93,7 +93,7 @@ def _die(*_: object) -> None:
 
 
 def _kill_at(step: str, launcher: FakeLauncher) -> None:
-    create, change, launch = Store.create, Store.change, launcher.launch
+    create, change, launch = RunStore.create, RunStore.change, launcher.launch
 
     def created(*arguments: Any) -> Any:
         return create(*arguments), _die()
@@ -107,13 +107,13 @@ def _kill_at(step: str, launcher: FakeLauncher) -> None:
 
     match STEPS.index(step):
         case 0:
-            Store.create = _die  # type: ignore[assignment,method-assign]
+            RunStore.create = _die  # type: ignore[assignment,method-assign]
         case 1:
-            Store.create = created  # type: ignore[method-assign]
+            RunStore.create = created  # type: ignore[method-assign]
         case 2:
-            Store.change = _die  # type: ignore[assignment,method-assign]
+            RunStore.change = _die  # type: ignore[assignment,method-assign]
         case 3:
-            Store.change = begun  # type: ignore[method-assign]
+            RunStore.change = begun  # type: ignore[method-assign]
         case 4:
             launcher.launch = launched  # type: ignore[method-assign]
 

@@ -22,7 +22,7 @@ from safetensors.numpy import load
 from sumgrad.trainer.addresses import DEFAULT_ADDRESS
 from sumgrad.trainer.cli import app as command_line
 from sumgrad.trainer.cli.exit_codes import ExitCode
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2
 from sumgrad.workers.datasets.formats.digits import Digits
 
@@ -413,7 +413,7 @@ def test_after_a_restart_of_the_service_its_runs_are_still_shown(
 
 
 def states(temporary: Path) -> list[run_pb2.RunState]:
-    store = Store(temporary / "state" / "runs.db")
+    store = RunStore(temporary / "state" / "runs.db")
     try:
         return [stored.run.state for stored in store.page(None, 10)]
     finally:
@@ -438,7 +438,7 @@ def test_a_signal_to_run_with_its_own_service_cancels_and_leaves_nothing(
 def test_a_runners_token_is_on_no_command_line_and_in_no_file_of_ray(temporary: Path) -> None:
     with running("run", DIGITS, *ENDLESS, "--json", temporary=temporary) as command:
         command.err.wait_for(PROGRESS)
-        store = Store(temporary / "state" / "runs.db")
+        store = RunStore(temporary / "state" / "runs.db")
         [run] = store.page(None, 10)
         store.close()
         [folder] = temporary.glob("sumgrad-ray-*")

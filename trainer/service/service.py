@@ -35,7 +35,7 @@ from sumgrad.trainer.service.runs.runner_calls import RunnerCalls
 from sumgrad.trainer.service.runs.runs import Runs
 from sumgrad.trainer.service.runs.submission import Submission
 from sumgrad.trainer.service.settings import Settings
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.service.takeover.file_locks import FileLocks
 from sumgrad.trainer.service.takeover.instance import Instance
 from sumgrad.trainer.service.takeover.postgres_locks import PostgresLocks
@@ -115,7 +115,7 @@ class Service:
     async def _start(self, stack: AsyncExitStack) -> StartedService:
         settings, limits, roots = self._settings, self._settings.limits, self._confinement.roots
         cluster = self._cluster()
-        store = stack.enter_context(closing(Store(settings.place)))
+        store = stack.enter_context(closing(RunStore(settings.place)))
         locks = stack.enter_context(closing(_locks(settings)))
         instance = Instance(settings.state, settings.temporary, locks)
         authenticator = None

@@ -38,7 +38,7 @@ from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.api.refusals import CODES, RUNNER_CODES, reason
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.settings import Limits
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
@@ -380,14 +380,14 @@ def test_calls_beyond_the_limit_are_refused_at_once_and_runners_are_not(
     run = service.client.submit(document)
     runner = service.next_runner()
     runner.take()
-    working, go_on, waiting = Store.page, threading.Event(), threading.Semaphore(0)
+    working, go_on, waiting = RunStore.page, threading.Event(), threading.Semaphore(0)
 
     def page(*arguments: Any) -> list[StoredRun]:
         waiting.release()
         assert go_on.wait(30)
         return working(*arguments)
 
-    monkeypatch.setattr(Store, "page", page)
+    monkeypatch.setattr(RunStore, "page", page)
     stub = service_pb2_grpc.TrainerServiceStub(service.channel)
     call = stub.ListRuns.future(service_pb2.ListRunsRequest(), timeout=30)
     assert waiting.acquire(timeout=30)

@@ -14,7 +14,7 @@ import pytest
 
 from sumgrad.trainer.client import UnreachableError
 from sumgrad.trainer.client.streams import retry
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 
 from support.services import PlayedRunner, RunningService, StartService
@@ -104,7 +104,7 @@ def fill_with_runs(service: RunningService, document: dict[str, Any], name: str)
     return taken
 
 
-def ids(store: Store) -> list[str]:
+def ids(store: RunStore) -> list[str]:
     return [stored.run.id for stored in store.page(None, 1000)][::-1]
 
 
@@ -126,7 +126,7 @@ def test_a_run_that_was_taken_is_there_and_one_that_was_not_is_taken_when_there_
     disk.fill(0)
     service.stop()
     disk.free()
-    store = Store(tmp_path / "state" / "runs.db")
+    store = RunStore(tmp_path / "state" / "runs.db")
     assert ids(store) == taken
     store.close()
     assert [run.id for run in start_service().client.list(1000, oldest_first=True)] == taken

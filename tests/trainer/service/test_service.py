@@ -47,7 +47,7 @@ from sumgrad.trainer.service.runs import transitions, watching
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.service import Service
 from sumgrad.trainer.service.settings import Settings
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
 from sumgrad.trainer.service.takeover import takeover
 from sumgrad.trainer.service.takeover.instance import Instance
@@ -110,7 +110,7 @@ def sequences(responses: Watched) -> list[int]:
 
 def history_of(state: Path, run_id: str, url: str | None = None) -> list[run_pb2.Event]:
     """Every event of a run, from the store of a service that has stopped or not."""
-    store = Store(url or state / "runs.db")
+    store = RunStore(url or state / "runs.db")
     try:
         return store.events(run_id, 0, 10_000)
     finally:
@@ -582,15 +582,15 @@ def test_an_error_that_nobody_foresaw_does_not_stop_the_queue(
 def test_a_store_that_fails_for_a_while_does_not_stop_the_queue(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working, failed = Store.open_runs, threading.Event()
+    working, failed = RunStore.open_runs, threading.Event()
 
-    def open_runs(store: Store, *wanted: Any) -> list[StoredRun]:
+    def open_runs(store: RunStore, *wanted: Any) -> list[StoredRun]:
         if failed.is_set():
             return working(store, *wanted)
         failed.set()
         raise StoreUnavailableError("database or disk is full")
 
-    monkeypatch.setattr(Store, "open_runs", open_runs)
+    monkeypatch.setattr(RunStore, "open_runs", open_runs)
     assert failed.wait(30)
     submitted = service.client.submit(document)
     assert service.launcher.next_launch().run_id == submitted.id
@@ -1252,7 +1252,7 @@ def test_a_service_that_was_killed_between_storing_and_queueing_a_run_loses_noth
     start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
 ) -> None:
     """What was not acknowledged may be gone or be launched, but not stay as it is for ever."""
-    store = Store(store_url or tmp_path / "state" / "runs.db")
+    store = RunStore(store_url or tmp_path / "state" / "runs.db")
     store.create(run_pb2.Run(id="r-1", spec=to_message(parse(document))), "service-gone")
     store.close()
     service = start_service()

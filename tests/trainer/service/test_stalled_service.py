@@ -16,7 +16,7 @@ import pytest
 from sumgrad.trainer.client import AsyncClient, Client, UnreachableError, connection
 from sumgrad.trainer.client.streams import log_reading, retry
 from sumgrad.trainer.service.settings import Limits
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
 from support.services import RunningService, StartService
@@ -161,13 +161,13 @@ def test_a_stream_whose_deadline_passes_ends_and_holds_nothing(
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """The store finds no run before this is set."""
-    go_on, get = threading.Event(), Store.get
+    go_on, get = threading.Event(), RunStore.get
 
-    def stuck_get(store: Store, run_id: str) -> Any:
+    def stuck_get(store: RunStore, run_id: str) -> Any:
         assert go_on.wait(SECONDS)
         return get(store, run_id)
 
-    monkeypatch.setattr(Store, "get", stuck_get)
+    monkeypatch.setattr(RunStore, "get", stuck_get)
     yield go_on
     go_on.set()
 

@@ -136,7 +136,7 @@ def test_whatever_has_been_entered_is_left_again_where_the_next_step_fails(
 @pytest.mark.parametrize(
     ("owner", "part"),
     [
-        (service_module, "Store"),
+        (service_module, "RunStore"),
         (service_module, "FileLocks"),
         (service_module, "Instance"),
         (service_module, "Authenticator"),

@@ -16,7 +16,7 @@ from sumgrad.trainer.service.queue.waiting_runs import WaitingRuns
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.runs.transitions import Change, Transition
 from sumgrad.trainer.service.runs.watching import EVENTS_AT_ONCE, Watching
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.service.store.store_errors import StoreError
 from sumgrad.trainer.service.store.store_threads import StoreThreads
 from sumgrad.trainer.service.takeover.instance import Instance
@@ -36,7 +36,7 @@ class Runs:
     """
 
     def __init__(
-        self, store: Store, instance: Instance, metrics: Metrics, queue: WaitingRuns
+        self, store: RunStore, instance: Instance, metrics: Metrics, queue: WaitingRuns
     ) -> None:
         self.store = store
         self.instance = instance
@@ -71,7 +71,7 @@ class Runs:
         return self.queue.placed(await self.get(run_id)).run
 
     async def page(self, after: Cursor | None, limit: int, wanted: RunFilter) -> list[StoredRun]:
-        """Runs as clients see them, by the time of their creation; see ``Store.page``."""
+        """Runs as clients see them, by the time of their creation; see ``RunStore.page``."""
         page = await self.read(self.store.page, after, limit, wanted)
         return [self.queue.placed(stored) for stored in page]
 
@@ -105,7 +105,7 @@ class Runs:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Change:
-        """Apply a transition to a run, see ``Store.change``, and announce what it changed.
+        """Apply a transition to a run, see ``RunStore.change``, and announce what it changed.
 
         Raises:
             RunNotFoundError, and whatever the transition raises.

@@ -17,7 +17,7 @@ from sumgrad.trainer.service.api.run_errors import (
 )
 from sumgrad.trainer.service.queue.waiting_runs import WaitingRuns, differs
 from sumgrad.trainer.service.runs.stored_run import StoredRun
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.service.store.store_threads import StoreThreads
 from sumgrad.trainer.v1 import run_pb2
 
@@ -37,7 +37,7 @@ class Heartbeat(NamedTuple):
 class Feed:
     """The newest events of one run, for all its watchers."""
 
-    def __init__(self, run_id: str, store: Store, threads: StoreThreads) -> None:
+    def __init__(self, run_id: str, store: RunStore, threads: StoreThreads) -> None:
         self.watchers = 0
         self._run_id = run_id
         self._store = store
@@ -112,7 +112,7 @@ class Feed:
 class Watching:
     """All streams of one service. Lives on one event loop."""
 
-    def __init__(self, store: Store, threads: StoreThreads, queue: WaitingRuns) -> None:
+    def __init__(self, store: RunStore, threads: StoreThreads, queue: WaitingRuns) -> None:
         self._store = store
         self._threads = threads
         self._queue = queue

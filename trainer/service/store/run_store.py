@@ -52,7 +52,7 @@ class RunNotEndedError(RuntimeError):
         self.run_id = run_id
 
 
-class Store:
+class RunStore:
     """One database. Every method is one transaction; safe to call from any thread.
 
     Every method raises StoreUnavailableError while the database cannot be used.

@@ -29,7 +29,7 @@ from sumgrad.trainer.client import (
     UnreachableError,
 )
 from sumgrad.trainer.service.runs import deletion, submission
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
 from sumgrad.trainer.spec.messages import to_message
 from sumgrad.trainer.spec.parse import parse
@@ -170,16 +170,16 @@ def test_a_submission_whose_answer_was_lost_is_sent_again_and_stored_once(
     monkeypatch: pytest.MonkeyPatch,
     stored: bool,
 ) -> None:
-    working, calls = Store.create, count()
+    working, calls = RunStore.create, count()
 
-    def create(store: Store, *arguments: Any) -> Any:
+    def create(store: RunStore, *arguments: Any) -> Any:
         if next(calls) == 0:
             if stored:
                 working(store, *arguments)
             raise StoreUnavailableError("the connection is lost")
         return working(store, *arguments)
 
-    monkeypatch.setattr(Store, "create", create)
+    monkeypatch.setattr(RunStore, "create", create)
     run = service.client.submit(document)
     assert [found.id for found in service.client.list()] == [run.id]
 
@@ -191,7 +191,7 @@ def test_a_store_that_stays_away_is_told_in_the_services_words(
         raise StoreUnavailableError("the run store is away")
 
     monkeypatch.setattr("sumgrad.trainer.client.streams.retry.CALL_WAITS", (0, 0))
-    monkeypatch.setattr(Store, "requested", fail)
+    monkeypatch.setattr(RunStore, "requested", fail)
     with pytest.raises(UnreachableError, match=r"^the run store is away$"):
         service.client.submit(document)
 

@@ -17,7 +17,7 @@ from sumgrad.trainer.service.cluster import attempt_policy
 from sumgrad.trainer.service.cluster.launcher import JobState
 from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.stored_run import StoredRun
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 
 from support.services import PlayedRunner, RunningService, StartService, on_both_databases
@@ -101,22 +101,22 @@ def test_a_run_that_is_paused_while_it_is_launched_is_either_paused_or_launched(
     _, blocking = running(service, document)
     run = service.client.submit(document)
     assert run.info.state == QUEUED
-    get, has_read = Store.get, threading.Event()
+    get, has_read = RunStore.get, threading.Event()
 
-    def read_and_wait(store: Store, run_id: str) -> StoredRun | None:
+    def read_and_wait(store: RunStore, run_id: str) -> StoredRun | None:
         found = get(store, run_id)
         if threading.current_thread().name.startswith("store reader") and run_id == run.id:
             has_read.set()
             eventually(lambda: get(store, run_id).run.state != QUEUED)  # type: ignore[union-attr]
         return found
 
-    monkeypatch.setattr(Store, "get", read_and_wait)
+    monkeypatch.setattr(RunStore, "get", read_and_wait)
     with ThreadPoolExecutor(1) as pool:
         paused = pool.submit(run.pause)
         eventually(lambda: has_read.is_set() or paused.done())
         blocking.report(finished=RESULT)
         state = paused.result(30).state
-    monkeypatch.setattr(Store, "get", get)
+    monkeypatch.setattr(RunStore, "get", get)
     following = service.client.submit(document)
     launch = service.launcher.next_launch()
     assert (state, launch.run_id) in [(PAUSED, following.id), (LAUNCHING, run.id)]
@@ -157,7 +157,7 @@ def test_a_run_that_was_taken_over_before_its_job_has_begun_gets_none(
     service.launcher.start = start  # type: ignore[method-assign]
     run = service.client.submit(document)
     assert starts.wait(30)
-    store = Store(tmp_path / "state" / "runs.db")
+    store = RunStore(tmp_path / "state" / "runs.db")
     [(me, other)] = [(stored.service, "service-2") for stored in store.open_runs()]
     store.change(run.id, lambda now: transitions.adopt(now, me, other, True))
     store.close()
@@ -198,9 +198,9 @@ def test_of_two_who_resume_a_run_at_once_one_does(
     run, runner = running(service, document)
     run.pause()
     runner.report(paused=AT_3)
-    get, together = Store.get, threading.Barrier(2)
+    get, together = RunStore.get, threading.Barrier(2)
 
-    def read_together(store: Store, run_id: str) -> StoredRun | None:
+    def read_together(store: RunStore, run_id: str) -> StoredRun | None:
         found = get(store, run_id)
         if threading.current_thread().name.startswith("store reader") and not together.broken:
             together.wait(30)
@@ -212,7 +212,7 @@ def test_of_two_who_resume_a_run_at_once_one_does(
         return list(await asyncio.gather(*both, return_exceptions=True))
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "get", read_together)
+        patched.setattr(RunStore, "get", read_together)
         outcomes = service.loop.run(resume_twice())
         together.abort()
     assert sorted(isinstance(outcome, Exception) for outcome in outcomes) == [False, True]

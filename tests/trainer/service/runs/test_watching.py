@@ -22,7 +22,7 @@ from sumgrad.trainer.service.queue.waiting_runs import WaitingRuns
 from sumgrad.trainer.service.runs import watching
 from sumgrad.trainer.service.runs.watching import Feed, Watching
 from sumgrad.trainer.service.settings import Limits
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.service.store.store_threads import StoreThreads
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2, service_pb2_grpc
 
@@ -148,20 +148,20 @@ def test_a_heartbeat_that_cannot_be_is_refused(
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The cursor of each page of events that is read from the store."""
-    working: Any = Store.events
+    working: Any = RunStore.events
     found: list[int] = []
 
-    def events(store: Store, run_id: str, after: int, limit: int) -> list[run_pb2.Event]:
+    def events(store: RunStore, run_id: str, after: int, limit: int) -> list[run_pb2.Event]:
         found.append(after)
         return working(store, run_id, after, limit)
 
-    monkeypatch.setattr(Store, "events", events)
+    monkeypatch.setattr(RunStore, "events", events)
     return found
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "runs.db")
+def store(tmp_path: Path) -> Iterator[RunStore]:
+    store = RunStore(tmp_path / "runs.db")
     store.create(run_pb2.Run(id="r-1"), "service")
     yield store
     store.close()
@@ -176,7 +176,7 @@ def end() -> run_pb2.Event:
 
 
 def test_a_reader_that_stops_reading_has_one_page_read_for_it(
-    store: Store, pages: list[int], monkeypatch: pytest.MonkeyPatch
+    store: RunStore, pages: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "EVENTS_AT_ONCE", 10)
     append(store, "r-1", [*map(step, range(1, 100)), end()])
@@ -246,7 +246,7 @@ def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a
     assert sequences == list(range(1, 365))
 
 
-def test_a_hundred_who_watch_have_each_event_read_once(store: Store, pages: list[int]) -> None:
+def test_a_hundred_who_watch_have_each_event_read_once(store: RunStore, pages: list[int]) -> None:
     async def watch() -> None:
         threads = StoreThreads()
         watched = Watching(store, threads, WaitingRuns(1, time.monotonic, time.time))
@@ -283,7 +283,7 @@ class WhileLooking(StoreThreads):
 
 
 def test_an_event_that_comes_during_a_look_is_there_at_the_next_look(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "LOOK_UP_SECONDS", 3600.0)
 
@@ -298,7 +298,7 @@ def test_an_event_that_comes_during_a_look_is_there_at_the_next_look(
     asyncio.run(look())
 
 
-def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: Store) -> None:
+def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: RunStore) -> None:
     async def watch() -> None:
         threads = StoreThreads()
         watched = Watching(store, threads, WaitingRuns(1, time.monotonic, time.time))

@@ -24,7 +24,7 @@ from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.runs.transitions import Change, Transition
 from sumgrad.trainer.service.store.database import Database, has_password
-from sumgrad.trainer.service.store.run_store import RequestConflictError, RunNotEndedError, Store
+from sumgrad.trainer.service.store.run_store import RequestConflictError, RunNotEndedError, RunStore
 from sumgrad.trainer.service.store.schema import SCHEMA_VERSION
 from sumgrad.trainer.service.store.store_errors import StoreError, StoreUnavailableError
 from sumgrad.trainer.service.takeover.file_locks import FileLocks
@@ -50,11 +50,11 @@ def change(state: run_pb2.RunState) -> run_pb2.Event:
     return run_pb2.Event(state_change=run_pb2.StateChange(state=state))
 
 
-def launch(store: Store, service: str = "service-1", token: str = "token") -> Change:
+def launch(store: RunStore, service: str = "service-1", token: str = "token") -> Change:
     return happen(store, lambda now: transitions.launch(now, service, token))
 
 
-def report(store: Store, steps: dict[int, int], attempt: int = 1, token: str = "token") -> None:
+def report(store: RunStore, steps: dict[int, int], attempt: int = 1, token: str = "token") -> None:
     """The runner of an attempt is at these steps, by the number of the report that says so."""
     reports = {
         number: runner_pb2.RunReport(number=number, progress=run_pb2.Progress(step=step))
@@ -63,11 +63,11 @@ def report(store: Store, steps: dict[int, int], attempt: int = 1, token: str = "
     happen(store, lambda now: transitions.report(now, attempt, token, reports))
 
 
-def adopt(store: Store, gone: str, service: str, over: bool = False) -> Change:
+def adopt(store: RunStore, gone: str, service: str, over: bool = False) -> Change:
     return happen(store, lambda now: transitions.adopt(now, gone, service, over))
 
 
-def happen(store: Store, transition: Transition) -> Change:
+def happen(store: RunStore, transition: Transition) -> Change:
     change = store.change("r-1", transition)
     assert change is not None
     return change
@@ -87,24 +87,24 @@ def place(request: pytest.FixtureRequest, path: Path) -> Path | str:
 
 
 @pytest.fixture
-def store(place: Path | str) -> Iterator[Store]:
-    store = Store(place)
+def store(place: Path | str) -> Iterator[RunStore]:
+    store = RunStore(place)
     store.create(run_pb2.Run(id="r-1"), "service-1")
     yield store
     store.close()
 
 
-def stored(store: Store, run_id: str = "r-1") -> StoredRun:
+def stored(store: RunStore, run_id: str = "r-1") -> StoredRun:
     found = store.get(run_id)
     assert found is not None
     return found
 
 
-def steps(store: Store, run_id: str = "r-1") -> list[tuple[int, int]]:
+def steps(store: RunStore, run_id: str = "r-1") -> list[tuple[int, int]]:
     return [(event.sequence, event.progress.step) for event in store.events(run_id, 0, 10_000)]
 
 
-def test_a_new_run_has_no_events(store: Store) -> None:
+def test_a_new_run_has_no_events(store: RunStore) -> None:
     run = stored(store)
     assert (run.run.id, run.service, run.sequence, run.reported, run.token) == (
         "r-1",
@@ -117,7 +117,7 @@ def test_a_new_run_has_no_events(store: Store) -> None:
 
 
 def test_nobody_else_on_the_machine_reads_the_store(path: Path) -> None:
-    store = Store(path)
+    store = RunStore(path)
     store.create(run_pb2.Run(id="r-1"), "service-1")
     files = list(path.parent.glob("runs.db*"))
     assert {file.name for file in files} == {"runs.db", "runs.db-wal", "runs.db-shm"}
@@ -125,7 +125,7 @@ def test_nobody_else_on_the_machine_reads_the_store(path: Path) -> None:
     store.close()
 
 
-def test_events_are_numbered_from_1_without_gaps_for_each_run(store: Store) -> None:
+def test_events_are_numbered_from_1_without_gaps_for_each_run(store: RunStore) -> None:
     store.create(run_pb2.Run(id="r-2"), "service-1")
     append(store, "r-1", [progress(10), progress(11)])
     append(store, "r-2", [progress(20)])
@@ -135,14 +135,14 @@ def test_events_are_numbered_from_1_without_gaps_for_each_run(store: Store) -> N
     assert steps(store, "r-2") == [(1, 20)]
 
 
-def test_the_run_is_what_its_events_made_of_it(store: Store) -> None:
+def test_the_run_is_what_its_events_made_of_it(store: RunStore) -> None:
     running = append(store, "r-1", [change(run_pb2.RUN_STATE_RUNNING), progress(4)])
     assert running is not None
     assert (running.run.state, running.run.progress.step) == (run_pb2.RUN_STATE_RUNNING, 4)
     assert running == stored(store)
 
 
-def test_events_after_the_end_are_dropped_and_take_no_number(store: Store) -> None:
+def test_events_after_the_end_are_dropped_and_take_no_number(store: RunStore) -> None:
     end = change(run_pb2.RUN_STATE_CANCELLED)
     append(store, "r-1", [progress(1), end, progress(2)])
     append(store, "r-1", [progress(3), change(run_pb2.RUN_STATE_SUCCEEDED)])
@@ -155,13 +155,13 @@ def test_events_after_the_end_are_dropped_and_take_no_number(store: Store) -> No
     assert store.open_runs() == []
 
 
-def test_events_are_read_in_pages(store: Store) -> None:
+def test_events_are_read_in_pages(store: RunStore) -> None:
     append(store, "r-1", [progress(step) for step in range(10)])
     assert [event.sequence for event in store.events("r-1", 3, 4)] == [4, 5, 6, 7]
     assert store.events("r-1", 10, 4) == []
 
 
-def test_nothing_can_happen_to_a_run_that_does_not_exist(store: Store) -> None:
+def test_nothing_can_happen_to_a_run_that_does_not_exist(store: RunStore) -> None:
     assert append(store, "r-9", [progress(1)]) is None
     assert not store.delete("r-9")
     assert store.get("r-\0") is None
@@ -169,7 +169,7 @@ def test_nothing_can_happen_to_a_run_that_does_not_exist(store: Store) -> None:
     assert store.events("r-9", 0, 10) == []
 
 
-def test_the_number_of_the_last_report_is_kept_until_the_next_attempt(store: Store) -> None:
+def test_the_number_of_the_last_report_is_kept_until_the_next_attempt(store: RunStore) -> None:
     append(store, "r-1", [change(QUEUED)])
     launch(store, token="token-1")
     report(store, {7: 1}, token="token-1")
@@ -180,7 +180,7 @@ def test_the_number_of_the_last_report_is_kept_until_the_next_attempt(store: Sto
     assert launched == stored(store)
 
 
-def test_a_report_that_comes_again_among_new_ones_happens_once(store: Store) -> None:
+def test_a_report_that_comes_again_among_new_ones_happens_once(store: RunStore) -> None:
     append(store, "r-1", [change(QUEUED)])
     launch(store)
     report(store, {1: 1, 3: 2})
@@ -190,11 +190,11 @@ def test_a_report_that_comes_again_among_new_ones_happens_once(store: Store) -> 
 
 
 def test_a_transition_sees_what_happened_before_it_and_nothing_happens_meanwhile(
-    store: Store, place: Path | str
+    store: RunStore, place: Path | str
 ) -> None:
     """Two services decide about one run at once: the second decides when the first has stored."""
     append(store, "r-1", [change(QUEUED)])
-    other = Store(place)
+    other = RunStore(place)
     decides, waits = threading.Event(), threading.Event()
 
     def pause_slowly(now: StoredRun) -> Change:
@@ -217,7 +217,7 @@ def test_a_transition_sees_what_happened_before_it_and_nothing_happens_meanwhile
     other.close()
 
 
-def test_a_transition_that_is_refused_changes_nothing(store: Store) -> None:
+def test_a_transition_that_is_refused_changes_nothing(store: RunStore) -> None:
     append(store, "r-1", [change(QUEUED)])
     before = stored(store)
     with pytest.raises(NotPausedError):
@@ -225,14 +225,14 @@ def test_a_transition_that_is_refused_changes_nothing(store: Store) -> None:
     assert stored(store) == before
 
 
-def test_a_state_that_may_not_follow_is_dropped(store: Store) -> None:
+def test_a_state_that_may_not_follow_is_dropped(store: RunStore) -> None:
     append(store, "r-1", [change(QUEUED), change(run_pb2.RUN_STATE_PAUSED)])
     append(store, "r-1", [change(LAUNCHING), change(run_pb2.RUN_STATE_RUNNING), change(SUCCEEDED)])
     now = stored(store)
     assert (now.run.state, now.sequence) == (run_pb2.RUN_STATE_PAUSED, 2)
 
 
-def test_runs_come_newest_first_in_pages(store: Store) -> None:
+def test_runs_come_newest_first_in_pages(store: RunStore) -> None:
     for i in range(2, 6):
         store.create(run_pb2.Run(id=f"r-{i}"), "service-1")
     first = store.page(None, 2)
@@ -241,13 +241,13 @@ def test_runs_come_newest_first_in_pages(store: Store) -> None:
     assert [found.run.id for found in second] == ["r-3", "r-2", "r-1"]
 
 
-def test_open_runs_come_oldest_first(store: Store) -> None:
+def test_open_runs_come_oldest_first(store: RunStore) -> None:
     store.create(run_pb2.Run(id="r-2"), "service-2")
     append(store, "r-1", [progress(1)])
     assert [found.run.id for found in store.open_runs()] == ["r-1", "r-2"]
 
 
-def test_a_run_is_taken_over_from_a_service_once(store: Store) -> None:
+def test_a_run_is_taken_over_from_a_service_once(store: RunStore) -> None:
     adopted = adopt(store, "service-1", "service-2")
     assert adopted.stored == stored(store)
     assert stored(store).service == "service-2"
@@ -256,7 +256,7 @@ def test_a_run_is_taken_over_from_a_service_once(store: Store) -> None:
 
 
 def test_the_runner_of_a_run_that_is_taken_over_is_kept_unless_the_run_is_queued_again(
-    store: Store,
+    store: RunStore,
 ) -> None:
     append(store, "r-1", [change(QUEUED)])
     launch(store)
@@ -267,7 +267,7 @@ def test_the_runner_of_a_run_that_is_taken_over_is_kept_unless_the_run_is_queued
     assert (stored(store).token, stored(store).run.state) == ("", QUEUED)
 
 
-def test_runs_that_wait_are_taken_over_together(store: Store) -> None:
+def test_runs_that_wait_are_taken_over_together(store: RunStore) -> None:
     for i, service, state in (
         (2, "service-1", QUEUED),
         (3, "service-1", run_pb2.RUN_STATE_PAUSED),
@@ -283,20 +283,20 @@ def test_runs_that_wait_are_taken_over_together(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", [run_pb2.RUN_STATE_PAUSED, LAUNCHING, SUCCEEDED])
-def test_only_a_queued_run_is_launched(store: Store, state: run_pb2.RunState) -> None:
+def test_only_a_queued_run_is_launched(store: RunStore, state: run_pb2.RunState) -> None:
     append(store, "r-1", [change(state)])
     before = stored(store)
     assert not launch(store).events
     assert stored(store) == before
 
 
-def test_a_run_is_launched_by_the_service_that_looks_after_it(store: Store) -> None:
+def test_a_run_is_launched_by_the_service_that_looks_after_it(store: RunStore) -> None:
     append(store, "r-1", [change(QUEUED)])
     assert not launch(store, "service-2").events
     assert launch(store, "service-1").events
 
 
-def test_open_runs_are_those_of_a_service_in_some_states(store: Store) -> None:
+def test_open_runs_are_those_of_a_service_in_some_states(store: RunStore) -> None:
     for i, state in ((2, QUEUED), (3, LAUNCHING), (4, QUEUED), (5, SUCCEEDED), (6, QUEUED)):
         store.create(run_pb2.Run(id=f"r-{i}"), "service-2", [change(state)])
 
@@ -309,14 +309,14 @@ def test_open_runs_are_those_of_a_service_in_some_states(store: Store) -> None:
     assert ids("service-2", {QUEUED}, 2) == ["r-2", "r-4"]
 
 
-def test_the_services_that_look_after_runs_are_those_of_open_runs(store: Store) -> None:
+def test_the_services_that_look_after_runs_are_those_of_open_runs(store: RunStore) -> None:
     for i, service, state in ((2, "service-2", QUEUED), (3, "service-2", LAUNCHING)):
         store.create(run_pb2.Run(id=f"r-{i}"), service, [change(state)])
     store.create(run_pb2.Run(id="r-4"), "service-3", [change(SUCCEEDED)])
     assert store.services() == {"service-1", "service-2"}
 
 
-def test_a_run_comes_with_its_first_events_or_not_at_all(store: Store) -> None:
+def test_a_run_comes_with_its_first_events_or_not_at_all(store: RunStore) -> None:
     created = store.create(run_pb2.Run(id="r-2"), "service-1", [change(QUEUED), progress(1)])
     assert created == stored(store, "r-2")
     assert (created.run.state, created.sequence) == (QUEUED, 2)
@@ -332,7 +332,7 @@ def requested(run_id: str, **fields: Any) -> run_pb2.Run:
     return run_pb2.Run(id=run_id, **{"request_id": "once", **fields})
 
 
-def test_a_request_is_stored_once(store: Store) -> None:
+def test_a_request_is_stored_once(store: RunStore) -> None:
     first = store.create(requested("r-2", labels={"a": "1"}), "service-1", [change(QUEUED)])
     append(store, "r-2", [progress(7)])
     again = store.create(requested("r-3", labels={"a": "1"}), "service-2", [change(QUEUED)])
@@ -340,13 +340,13 @@ def test_a_request_is_stored_once(store: Store) -> None:
     assert store.get("r-3") is None
 
 
-def test_requests_without_an_id_are_all_stored(store: Store) -> None:
+def test_requests_without_an_id_are_all_stored(store: RunStore) -> None:
     for i in (2, 3):
         store.create(requested(f"r-{i}", request_id=""), "service-1")
     assert len(store.open_runs()) == 3
 
 
-def test_two_owners_may_use_one_request_id(store: Store) -> None:
+def test_two_owners_may_use_one_request_id(store: RunStore) -> None:
     for owner in ("ann", "bob"):
         assert store.create(requested(f"r-{owner}", owner=owner), "service-1").run.owner == owner
 
@@ -356,7 +356,9 @@ def test_two_owners_may_use_one_request_id(store: Store) -> None:
     [{"spec": run_pb2.RunSpec(name="other")}, {"labels": {"a": "2"}}, {"priority": 1}],
     ids=lambda other: next(iter(other)),
 )
-def test_another_request_with_the_same_id_is_refused(store: Store, other: dict[str, Any]) -> None:
+def test_another_request_with_the_same_id_is_refused(
+    store: RunStore, other: dict[str, Any]
+) -> None:
     store.create(requested("r-2"), "service-1")
     with pytest.raises(RequestConflictError) as caught:
         store.create(requested("r-3", **other), "service-1")
@@ -365,9 +367,9 @@ def test_another_request_with_the_same_id_is_refused(store: Store, other: dict[s
 
 
 def test_one_request_that_comes_from_everywhere_at_once_is_stored_once(
-    store: Store, place: Path | str
+    store: RunStore, place: Path | str
 ) -> None:
-    other = Store(place)
+    other = RunStore(place)
     together = threading.Barrier(8)
 
     def create(i: int) -> str:
@@ -384,7 +386,7 @@ def test_one_request_that_comes_from_everywhere_at_once_is_stored_once(
 
 
 @pytest.fixture
-def listed(store: Store) -> Store:
+def listed(store: RunStore) -> RunStore:
     """Runs whose order of creation is not that of their storing."""
     for i, seconds, name, state, labels in (
         (2, 50, "digits", QUEUED, {"team": "vision", "kind": "dry"}),
@@ -406,7 +408,7 @@ def ids(found: list[StoredRun]) -> list[str]:
     return [each.run.id for each in found]
 
 
-def test_lists_by_any_number_of_labels_leave_nothing_in_memory(listed: Store) -> None:
+def test_lists_by_any_number_of_labels_leave_nothing_in_memory(listed: RunStore) -> None:
     def look(labels: int) -> None:
         for name in ("", "a", "a*"):
             wanted = RunFilter(name=name, labels={str(i): "x" for i in range(labels)})
@@ -445,13 +447,13 @@ def test_lists_by_any_number_of_labels_leave_nothing_in_memory(listed: Store) ->
     ids=str,
 )
 def test_a_list_has_what_is_wanted_in_the_order_of_creation(
-    listed: Store, wanted: RunFilter, found: list[str]
+    listed: RunStore, wanted: RunFilter, found: list[str]
 ) -> None:
     assert ids(listed.page(None, 10, wanted)) == found
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
-def test_pages_are_stable_while_runs_come_and_go(listed: Store, oldest_first: bool) -> None:
+def test_pages_are_stable_while_runs_come_and_go(listed: RunStore, oldest_first: bool) -> None:
     wanted = RunFilter(oldest_first=oldest_first)
     before = ids(listed.page(None, 10, wanted))
     first = listed.page(None, 2, wanted)
@@ -463,7 +465,7 @@ def test_pages_are_stable_while_runs_come_and_go(listed: Store, oldest_first: bo
     assert rest == [*before[2:], "r-6" if oldest_first else "r-7"]
 
 
-def test_a_state_is_found_as_it_is_now(listed: Store) -> None:
+def test_a_state_is_found_as_it_is_now(listed: RunStore) -> None:
     append(listed, "r-2", [change(CANCELLED)])
     assert ids(listed.page(None, 10, RunFilter(frozenset({QUEUED})))) == ["r-4"]
 
@@ -471,7 +473,7 @@ def test_a_state_is_found_as_it_is_now(listed: Store) -> None:
 # --- deletion -----------------------------------------------------------------------------------
 
 
-def test_a_run_that_has_ended_is_deleted_with_all_that_was_known_of_it(listed: Store) -> None:
+def test_a_run_that_has_ended_is_deleted_with_all_that_was_known_of_it(listed: RunStore) -> None:
     others = [found for found in listed.page(None, 10) if found.run.id != "r-3"]
     assert listed.delete("r-3")
     assert listed.get("r-3") is None
@@ -481,13 +483,13 @@ def test_a_run_that_has_ended_is_deleted_with_all_that_was_known_of_it(listed: S
     assert not listed.delete("r-3")
 
 
-def test_a_run_that_has_not_ended_is_not_deleted(store: Store) -> None:
+def test_a_run_that_has_not_ended_is_not_deleted(store: RunStore) -> None:
     with pytest.raises(RunNotEndedError, match="run r-1 has not ended"):
         store.delete("r-1")
     assert stored(store).run.id == "r-1"
 
 
-def test_the_request_id_of_a_deleted_run_can_be_used_again(store: Store) -> None:
+def test_the_request_id_of_a_deleted_run_can_be_used_again(store: RunStore) -> None:
     store.create(requested("r-2"), "service-1", [change(SUCCEEDED)])
     store.delete("r-2")
     assert store.create(requested("r-3"), "service-1").run.id == "r-3"
@@ -496,13 +498,13 @@ def test_the_request_id_of_a_deleted_run_can_be_used_again(store: Store) -> None
 # --- durability ---------------------------------------------------------------------------------
 
 
-def test_a_run_id_is_given_once(store: Store) -> None:
+def test_a_run_id_is_given_once(store: RunStore) -> None:
     with pytest.raises(IntegrityError):
         store.create(run_pb2.Run(id="r-1"), "service-1")
     assert append(store, "r-1", [progress(1)]) is not None
 
 
-def test_what_fails_halfway_leaves_nothing_behind(store: Store) -> None:
+def test_what_fails_halfway_leaves_nothing_behind(store: RunStore) -> None:
     append(store, "r-1", [progress(1)])
     with pytest.raises(AttributeError):
         append(store, "r-1", [progress(2), None])  # type: ignore[list-item]
@@ -511,20 +513,20 @@ def test_what_fails_halfway_leaves_nothing_behind(store: Store) -> None:
     assert steps(store) == [(1, 1), (2, 3)]
 
 
-def test_everything_is_there_after_reopening(store: Store, place: Path | str) -> None:
+def test_everything_is_there_after_reopening(store: RunStore, place: Path | str) -> None:
     append(store, "r-1", [change(QUEUED)])
     launch(store)
     report(store, {2: 1})
     before, events = stored(store), store.events("r-1", 0, 10)
     store.close()
-    again = Store(place)
+    again = RunStore(place)
     assert stored(again) == before
     assert again.events("r-1", 0, 10) == events
     again.close()
 
 
-def test_two_stores_may_share_a_database(store: Store, place: Path | str) -> None:
-    other = Store(place)
+def test_two_stores_may_share_a_database(store: RunStore, place: Path | str) -> None:
+    other = RunStore(place)
     with ThreadPoolExecutor(2) as pool:
         for each in (store, other):
             pool.submit(lambda each=each: [append(each, "r-1", [progress(1)]) for _ in range(20)])
@@ -532,7 +534,7 @@ def test_two_stores_may_share_a_database(store: Store, place: Path | str) -> Non
     other.close()
 
 
-def test_threads_that_append_at_once_leave_no_gaps_and_lose_nothing(store: Store) -> None:
+def test_threads_that_append_at_once_leave_no_gaps_and_lose_nothing(store: RunStore) -> None:
     def append_some(thread: int) -> list[int]:
         found = []
         for i in range(25):
@@ -560,11 +562,11 @@ def set_version(place: Path | str, version: int) -> None:
 
 
 def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(
-    store: Store, place: Path | str
+    store: RunStore, place: Path | str
 ) -> None:
     set_version(place, SCHEMA_VERSION + 1)
     with pytest.raises(StoreError) as caught:
-        Store(place)
+        RunStore(place)
     assert str(caught.value) == f"{store.name} was written by a newer sumgrad; use that version"
     assert stored(store).run.id == "r-1"
 
@@ -617,7 +619,7 @@ def test_a_store_of_version_1_is_brought_forward_with_its_runs(path: Path) -> No
     database.close()
 
     for _ in range(2):
-        store = Store(path)
+        store = RunStore(path)
         assert [found.run for found in store.page(None, 10)] == runs[::-1]
         assert store.get("r-2") == (2, runs[1], "service-old", 1, 4, "token")
         assert ids(store.open_runs()) == ["r-2", "r-3"]
@@ -625,7 +627,7 @@ def test_a_store_of_version_1_is_brought_forward_with_its_runs(path: Path) -> No
         assert ids(store.page(None, 10, RunFilter(frozenset({QUEUED})))) == ["r-3"]
         assert store.events("r-2", 0, 10) == [event]
         store.close()
-    store = Store(path)
+    store = RunStore(path)
     append(store, "r-2", [progress(6)])
     assert steps(store, "r-2") == [(1, 5), (2, 6)]
     store.create(requested("r-4"), "service-new")
@@ -643,7 +645,7 @@ def test_a_migration_that_breaks_off_leaves_the_store_as_it_was(
     database.commit()
     before = database.execute("SELECT sql FROM sqlite_master").fetchall()
     with pytest.raises(Exception, match="parsing"):
-        Store(path)
+        RunStore(path)
     assert database.execute("SELECT sql FROM sqlite_master").fetchall() == before
     assert database.execute("PRAGMA user_version").fetchone() == (1,)
     database.close()
@@ -654,9 +656,9 @@ def test_services_that_start_at_once_on_an_empty_database_make_its_tables_once(
 ) -> None:
     together = threading.Barrier(6)
 
-    def open_store(_i: int) -> Store:
+    def open_store(_i: int) -> RunStore:
         together.wait(30)
-        return Store(place)
+        return RunStore(place)
 
     with ThreadPoolExecutor(6) as pool:
         stores = list(pool.map(open_store, range(6)))
@@ -671,14 +673,14 @@ def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> No
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(StoreError, match="cannot open the run store"):
-        Store(path)
+        RunStore(path)
     assert path.read_bytes() == content
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot open the run store"):
-        Store(tmp_path / "file" / "runs.db")
+        RunStore(tmp_path / "file" / "runs.db")
 
 
 REPORT_FOR_EVER = """
@@ -688,10 +690,10 @@ from pathlib import Path
 
 from sumgrad.trainer.record.events import state_event
 from sumgrad.trainer.service.runs import transitions
-from sumgrad.trainer.service.store.run_store import Store
+from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 
-store = Store(sys.argv[1] if "//" in sys.argv[1] else Path(sys.argv[1]))
+store = RunStore(sys.argv[1] if "//" in sys.argv[1] else Path(sys.argv[1]))
 store.create(run_pb2.Run(id="r-1"), "service-1", [state_event(run_pb2.RUN_STATE_QUEUED)])
 store.change("r-1", lambda now: transitions.launch(now, "service-1", "token"))
 for step in count(1):
@@ -714,7 +716,7 @@ def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(
         process.kill()
         rest = [line for line in process.stdout if line.endswith("\n")]
     said = acknowledged + len(rest)
-    store = Store(place)
+    store = RunStore(place)
     queued, launched, *found = steps(store)
     assert (queued, launched) == ((1, 0), (2, 0))
     # What was under way when it was killed may be there or not.
@@ -736,7 +738,7 @@ def postgres(postgres_server: PostgresServer) -> str:
 def test_connections_that_were_lost_are_made_again(
     postgres_server: PostgresServer, postgres: str
 ) -> None:
-    store = Store(postgres)
+    store = RunStore(postgres)
     store.create(run_pb2.Run(id="r-1"), "service-1")
     postgres_server.disconnect()
     assert stored(store).run.id == "r-1"
@@ -765,7 +767,7 @@ def test_a_transaction_whose_connection_breaks_stores_nothing_and_says_so(
 
 def test_a_postgres_that_does_not_answer_is_told_in_one_line_without_the_password() -> None:
     with pytest.raises(StoreError) as caught:
-        Store("postgresql://ann:secret@127.0.0.1:1/runs")
+        RunStore("postgresql://ann:secret@127.0.0.1:1/runs")
     assert str(caught.value).startswith(
         "cannot open the run store postgresql://ann:***@127.0.0.1:1/runs: connection failed"
     )
@@ -777,7 +779,7 @@ def test_a_postgres_that_does_not_answer_is_told_in_one_line_without_the_passwor
 @pytest.mark.parametrize("url", ["mysql://ann:secret@host/runs", "runs.db", "", "postgresql:x:y@"])
 def test_a_store_that_is_no_postgres_is_refused_without_its_text(url: str) -> None:
     with pytest.raises(StoreError, match="must be like postgresql://") as caught:
-        Store(url)
+        RunStore(url)
     assert "secret" not in str(caught.value)
 
 
