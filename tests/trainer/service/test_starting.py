@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -103,13 +104,23 @@ def what_is_left(settings: Settings) -> list[str]:
     return found
 
 
-def check_fails_without_a_trace(start: Callable[[], None], settings: Settings) -> None:
-    threads = set(threading.enumerate())
+def tasks_of(loop: Loop) -> set[asyncio.Task[Any]]:
+    """The tasks that have not ended."""
+
+    async def others() -> set[asyncio.Task[Any]]:
+        return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+
+    return loop.run(others())
+
+
+def check_fails_without_a_trace(loop: Loop, start: Callable[[], None], settings: Settings) -> None:
+    threads, tasks = set(threading.enumerate()), tasks_of(loop)
     with pytest.raises(BrokenError):
         start()
     # gRPC closes its ports a moment after it has stopped.
     assert eventually(lambda: what_is_left(settings) == [])
     assert eventually(lambda: set(threading.enumerate()) <= threads)
+    assert eventually(lambda: tasks_of(loop) <= tasks)
 
 
 def test_a_service_leaves_nothing_when_it_stops(
@@ -125,12 +136,16 @@ def test_a_service_leaves_nothing_when_it_stops(
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_whatever_has_been_entered_is_left_again_where_the_next_step_fails(
-    start: Callable[[], None], settings: Settings, monkeypatch: pytest.MonkeyPatch, step: int
+    loop: Loop,
+    start: Callable[[], None],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
 ) -> None:
     start()  # gRPC's own thread stays for as long as the process does
     monkeypatch.setattr(service_module, "AsyncExitStack", BreakingStack)
     BreakingStack.left = step
-    check_fails_without_a_trace(start, settings)
+    check_fails_without_a_trace(loop, start, settings)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +175,7 @@ def test_whatever_has_been_entered_is_left_again_where_the_next_step_fails(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_whatever_has_been_entered_is_left_again_where_a_part_cannot_be_made(
+    loop: Loop,
     start: Callable[[], None],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -172,4 +188,4 @@ def test_whatever_has_been_entered_is_left_again_where_a_part_cannot_be_made(
         raise BrokenError
 
     monkeypatch.setattr(owner, part, break_)
-    check_fails_without_a_trace(start, settings)
+    check_fails_without_a_trace(loop, start, settings)
