@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -1289,6 +1290,7 @@ def service_to_kill(
     with subprocess.Popen(
         [sys.executable, "-c", code, json.dumps([str(state), url, temporary])],
         cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
