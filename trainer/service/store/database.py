@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sumgrad.trainer.extras import install
-from sumgrad.trainer.service.store import schema
+from sumgrad.trainer.service.store.migration import NewerSchemaError, migrate
 from sumgrad.trainer.service.store.store_errors import StoreError, StoreUnavailableError
 
 WAIT_SECONDS = 10
@@ -88,8 +88,8 @@ class Database:
     def _migrate(self) -> None:
         try:
             with self._writer.begin() as connection:
-                schema.migrate(connection)
-        except schema.NewerSchemaError:
+                migrate(connection)
+        except NewerSchemaError:
             raise StoreError(
                 f"{self.name} was written by a newer sumgrad; use that version"
             ) from None
