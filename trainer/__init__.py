@@ -14,7 +14,8 @@ record      What is known of a run?
 v1          Messages and services, generated from proto/trainer/v1.
 
 Beside the rooms: ``errors`` (mistakes that the caller can mend), ``addresses`` (host:port),
-``host`` (this machine) and ``durable_file`` (a file that is whole or absent).
+``host`` (this machine), ``durable_file`` (a file that is whole or absent), ``token_format`` (the
+text of an access token) and ``extras`` (which installation brings a package).
 
 A picture of one step, and of who may import whom: docs/how-it-works.md#one-step.
 """

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "service": (
+        "alembic",
         "fsspec",
         "grpc_channelz",
         "grpc_reflection",

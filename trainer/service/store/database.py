@@ -1,4 +1,4 @@
-"""The database below the run store: a file of SQLite, or a Postgres that services share by URL."""
+"""The run store's database: a file of SQLite, or a Postgres that several services share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sumgrad.trainer.extras import install
-from sumgrad.trainer.service.store import schema
+from sumgrad.trainer.service.store.migration import NewerSchemaError, migrate
 from sumgrad.trainer.service.store.store_errors import StoreError, StoreUnavailableError
 
 WAIT_SECONDS = 10
@@ -34,7 +34,7 @@ CONNECT_SECONDS = 5
 _POSTGRES = {
     "connect_timeout": CONNECT_SECONDS,
     "application_name": "sumgrad",
-    # A host that vanished is missed on both sides, also where nothing is under way.
+    # Both sides notice when the other's host vanishes, also between statements.
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -52,17 +52,17 @@ _POSTGRES = {
         )
     ),
 }
-"""How to connect, unless the URL says otherwise."""
+"""Settings of every connection, unless the URL has others."""
 
 
 class Database:
-    """Transactions that write, and reads without a transaction; safe to use from any thread."""
+    """Transactions that write and connections that read, for any thread."""
 
     def __init__(self, place: Path | str) -> None:
-        """Open or create it, and bring it to the present schema.
+        """Open or create the database and bring it to the present schema.
 
         Args:
-            place: SQLite's file, or the URL of a Postgres.
+            place: the path of SQLite's file, or the URL of a Postgres.
 
         Raises:
             StoreError: it cannot be opened, or a newer sumgrad wrote it.
@@ -88,42 +88,44 @@ class Database:
     def _migrate(self) -> None:
         try:
             with self._writer.begin() as connection:
-                schema.migrate(connection)
-        except schema.NewerSchemaError:
+                migrate(connection)
+        except NewerSchemaError:
             raise StoreError(
                 f"{self.name} was written by a newer sumgrad; use that version"
             ) from None
         except DatabaseError as error:
-            raise StoreError(f"cannot open the run store {self.name}: {_said(error)}") from None
+            raise StoreError(
+                f"cannot open the run store {self.name}: {_first_line(error)}"
+            ) from None
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction; what fails halfway leaves nothing behind.
+        """One transaction, rolled back on any exception.
 
         Raises:
-            StoreUnavailableError: nothing was stored, unless the connection broke while the
-                transaction ended.
+            StoreUnavailableError: nothing was stored, unless the connection broke during the
+                commit.
         """
-        with self._explained(), self._writer.begin() as connection:
+        with self._as_store_errors(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection on which every statement sees all that was stored before it.
+        """A connection on which every statement sees all that was committed before it.
 
         Raises:
-            StoreUnavailableError
+            StoreUnavailableError: the database cannot be used now.
         """
-        with self._explained(), self._reader.connect() as connection:
+        with self._as_store_errors(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_store_errors(self) -> Iterator[None]:
         try:
             yield
         except (OperationalError, InterfaceError, InternalError, PoolTimeoutError) as error:
             raise StoreUnavailableError(
-                f"the run store {self.name} cannot be used now: {_said(error)}"
+                f"the run store {self.name} cannot be used now: {_first_line(error)}"
             ) from None
 
     def close(self) -> None:
@@ -132,7 +134,7 @@ class Database:
 
 
 def shown(url: URL) -> str:
-    """A URL without its password, and without options, among which there may be another."""
+    """A URL without its password and its options, which may hold another."""
     return url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
 
 
@@ -140,14 +142,14 @@ def has_password(url: str) -> bool:
     """Whether a URL holds a password.
 
     Raises:
-        StoreError: it is not the URL of a Postgres.
+        StoreError: this is not the URL of a Postgres.
     """
     parsed = _url(url)
     return parsed.password is not None or "password" in parsed.query
 
 
 def postgres_engine(url: str, **options: Any) -> Engine:
-    """Connections to a Postgres; those that broke while they were idle are replaced."""
+    """A pool of connections to a Postgres that replaces those which broke while idle."""
     parsed = _url(url)
     arguments = {key: value for key, value in _POSTGRES.items() if key not in parsed.query}
     if isinstance(options_of_url := parsed.query.get("options"), str):
@@ -168,7 +170,7 @@ def _url(text: str) -> URL:
     except (ArgumentError, ValueError):
         url = None
     if url is None or url.drivername not in ("postgresql", "postgres"):
-        # The text is not repeated: it may hold a password.
+        # Without the text, which may hold a password.
         raise StoreError("the run store's URL must be like postgresql://user@host:5432/database")
     return url.set(drivername="postgresql+psycopg")
 
@@ -179,12 +181,12 @@ def _postgres(url: URL) -> tuple[Engine, Engine]:
 
 
 def _sqlite(path: Path) -> tuple[Engine, Engine]:
-    """One connection that writes; readers do not wait for it."""
+    """One connection that writes, and others that read without waiting for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Runners' tokens are in it. SQLite gives its other files the same mode.
+    # It holds runners' tokens. SQLite gives its other files the same mode.
     path.touch(mode=0o600)
     url = URL.create("sqlite", database=str(path))
-    # Without an isolation level the driver begins no transaction by itself.
+    # Without an isolation level the driver leaves transactions to us.
     arguments = {"timeout": WAIT_SECONDS, "isolation_level": None, "check_same_thread": False}
     writer = create_engine(
         url,
@@ -210,7 +212,7 @@ def _make_durable(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _in_wal_mode(connection: sqlite3.Connection) -> bool:
-    """Ask for it; SQLite does not wait by itself for another who asks at the same time."""
+    """Request WAL mode; SQLite fails at once if another connection requests it too."""
     try:
         return connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
     except sqlite3.OperationalError as error:
@@ -220,11 +222,11 @@ def _in_wal_mode(connection: sqlite3.Connection) -> bool:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    """Take the right to write at once: a transaction that read first could not wait for it."""
+    """Take the write lock first: a transaction that has read could not wait for it."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _said(error: SQLAlchemyError) -> str:
-    """The database's own first line; SQLAlchemy's words would hold the statement."""
+def _first_line(error: SQLAlchemyError) -> str:
+    """The first line of the database's own message; SQLAlchemy's would hold the statement."""
     text = str(error.orig if isinstance(error, DBAPIError) else error)
     return text.strip().partition("\n")[0]

@@ -1,10 +1,10 @@
-"""Runs and their events in a database: the truth about what was asked for and what happened."""
+"""Runs and their events in a database: what was submitted and what happened since."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from sqlalchemy import (
     Connection,
@@ -27,14 +27,12 @@ from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.runs.transitions import Change, Transition
 from sumgrad.trainer.service.store.database import Database
-from sumgrad.trainer.service.store.schema import events as events_table
-from sumgrad.trainer.service.store.schema import labels as labels_table
-from sumgrad.trainer.service.store.schema import runs as runs_table
+from sumgrad.trainer.service.store.schema import EVENTS, LABELS, RUNS
 from sumgrad.trainer.v1 import run_pb2
 
 
 class RequestConflictError(RuntimeError):
-    """Something else was submitted with the same request id."""
+    """Another run was submitted with the same request id."""
 
     def __init__(self, request_id: str, run_id: str) -> None:
         super().__init__(
@@ -45,7 +43,7 @@ class RequestConflictError(RuntimeError):
 
 
 class RunNotEndedError(RuntimeError):
-    """Only a run that has ended can be deleted."""
+    """A run that has not ended was to be deleted."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"run {run_id} has not ended, so it cannot be deleted; cancel it first")
@@ -53,17 +51,20 @@ class RunNotEndedError(RuntimeError):
 
 
 class RunStore:
-    """One database. Every method is one transaction; safe to call from any thread.
+    """One database. Every method is one transaction and may be called from any thread.
 
     Every method raises StoreUnavailableError while the database cannot be used.
 
     Attributes:
-        name: of the database, without a password.
-        tokens: in the same database.
+        name: the database's path or URL, without its password.
+        tokens: the tokens in the same database.
     """
 
     def __init__(self, place: Path | str) -> None:
-        """Open or create the database: SQLite's file, or the URL of a Postgres.
+        """Open or create the database.
+
+        Args:
+            place: the path of SQLite's file, or the URL of a Postgres.
 
         Raises:
             StoreError: it cannot be opened, or a newer sumgrad wrote it.
@@ -78,13 +79,13 @@ class RunStore:
     def create(
         self, run: run_pb2.Run, service: str, events: Sequence[run_pb2.Event] = ()
     ) -> StoredRun:
-        """A new run with its first events; once for each owner and request id.
+        """RunStore a new run with its first events, once for each owner and request id.
 
         Returns:
             The run, or the one that was stored for the same request before.
 
         Raises:
-            RequestConflictError: that one was asked for in other words.
+            RequestConflictError: that request was for another run.
         """
         stored = self.requested(run)
         if stored is not None:
@@ -99,10 +100,10 @@ class RunStore:
             return stored
 
     def requested(self, run: run_pb2.Run) -> StoredRun | None:
-        """The run that was stored for the same request before, if there is one.
+        """The run that was stored for the same request before, if any.
 
         Raises:
-            RequestConflictError: it was asked for in other words.
+            RequestConflictError: that request was for another run.
         """
         if not run.request_id:
             return None
@@ -113,18 +114,19 @@ class RunStore:
         if row is None:
             return None
         stored = _stored(row)
-        if _asked_for(stored.run) != _asked_for(run):
+        if _requested(stored.run) != _requested(run):
             raise RequestConflictError(run.request_id, stored.run.id)
         return stored
 
     def get(self, run_id: str) -> StoredRun | None:
+        """A run, or None if there is no such run."""
         with self._database.reading() as connection:
             return _get(connection, run_id)
 
     def page(
         self, after: Cursor | None, limit: int, wanted: RunFilter | None = None
     ) -> list[StoredRun]:
-        """Runs by the time of their creation, those after ``after`` if it is given."""
+        """The next runs in the order of their creation, from the first or behind a cursor."""
         statement = _listing(wanted or RunFilter(), after).limit(limit)
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(statement)]
@@ -135,20 +137,20 @@ class RunStore:
         states: Collection[run_pb2.RunState] = states.OPEN,
         limit: int | None = None,
     ) -> list[StoredRun]:
-        """Runs that have not ended, oldest first: of a service, in some states, not too many."""
-        statement = _ALL.where(runs_table.c.state.in_(states)).order_by(runs_table.c.number)
+        """Runs in certain states, oldest first, of one service or of all."""
+        statement = _ALL.where(RUNS.c.state.in_(states)).order_by(RUNS.c.number)
         if service is not None:
-            statement = statement.where(runs_table.c.service == service)
+            statement = statement.where(RUNS.c.service == service)
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(statement.limit(limit))]
 
     def services(self) -> set[str]:
-        """Those that look after runs which have not ended, be they alive or not."""
+        """The names of the services, running or not, that look after runs which have not ended."""
         with self._database.reading() as connection:
             return set(connection.execute(_SERVICES).scalars())
 
     def events(self, run_id: str, after: int, limit: int) -> list[run_pb2.Event]:
-        """Events with a sequence number above ``after``, in order."""
+        """The next events of a run, in order, behind a sequence number."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 _EVENTS, {"run_id": run_id, "after": after, "limit": limit}
@@ -156,24 +158,17 @@ class RunStore:
             return [run_pb2.Event.FromString(event) for event in rows]
 
     def adopt_waiting(self, gone: str, service: str) -> list[StoredRun]:
-        """A service looks after all runs that wait and that another one looked after.
+        """Assign all waiting runs of one service to another.
 
         Returns:
-            Those that it has taken over.
+            The runs that were assigned.
         """
-        table = runs_table.c
-        waiting = table.state.in_(states.WAITING)
-        statement = (
-            update(runs_table)
-            .where(table.service == gone, waiting)
-            .values(service=service)
-            .returning(*_COLUMNS)
-        )
         with self._database.writing() as connection:
-            return [_stored(row) for row in connection.execute(statement)]
+            rows = connection.execute(_ADOPT_WAITING, {"gone": gone, "service": service})
+            return [_stored(row) for row in rows]
 
     def change(self, run_id: str, transition: Transition) -> Change | None:
-        """Let a transition happen to a run as it is now; nothing else happens to it meanwhile.
+        """Apply a transition to a run, which stays locked until the outcome is stored.
 
         Events that may not follow are dropped, the others get their sequence numbers.
 
@@ -181,17 +176,20 @@ class RunStore:
             The run and what happened to it, or None if there is no such run.
 
         Raises:
-            Whatever the transition raises: nothing is changed then.
+            Exception: what the transition raises; then nothing is changed.
         """
         with self._database.writing() as connection:
             stored = _get_to_change(connection, run_id)
             return None if stored is None else _apply(connection, stored, transition(stored))
 
     def delete(self, run_id: str) -> bool:
-        """Forget a run and its events; False if there is no such run.
+        """Delete a run and its events.
+
+        Returns:
+            False if there is no such run.
 
         Raises:
-            RunNotEndedError
+            RunNotEndedError: it has not ended; nothing was deleted.
         """
         with self._database.writing() as connection:
             stored = _get_to_change(connection, run_id)
@@ -199,63 +197,78 @@ class RunStore:
                 return False
             if not states.ended(stored.run):
                 raise RunNotEndedError(run_id)
-            for table in (events_table, labels_table, runs_table):
-                connection.execute(delete(table).where(table.c.number == stored.number))
+            for statement in _DELETE:
+                connection.execute(statement, {"run": stored.number})
             return True
 
 
-_COLUMNS = [runs_table.c[name] for name in ("number", "run", *StoredRun._fields[2:])]
-_ALL = select(*_COLUMNS)
-_SERVICES = select(runs_table.c.service).where(runs_table.c.state.in_(states.OPEN)).distinct()
-_BY_ID = _ALL.where(runs_table.c.id == bindparam("run_id"))
-_BY_ID_TO_CHANGE = _BY_ID.with_for_update()
-_BY_REQUEST = _ALL.where(
-    runs_table.c.owner == bindparam("owner"), runs_table.c.request == bindparam("request")
+_RunRow: TypeAlias = tuple[int, bytes, str, int, int, str]
+_COLUMNS = (
+    RUNS.c.number,
+    RUNS.c.run,
+    RUNS.c.service,
+    RUNS.c.sequence,
+    RUNS.c.reported,
+    RUNS.c.token,
 )
+_ALL = select(*_COLUMNS)
+_BY_ID = _ALL.where(RUNS.c.id == bindparam("run_id"))
+_BY_ID_TO_CHANGE = _BY_ID.with_for_update()
+_BY_REQUEST = _ALL.where(RUNS.c.owner == bindparam("owner"), RUNS.c.request == bindparam("request"))
+_SERVICES = select(RUNS.c.service).where(RUNS.c.state.in_(states.OPEN)).distinct()
 _EVENTS = (
-    select(events_table.c.event)
-    .join_from(events_table, runs_table, events_table.c.number == runs_table.c.number)
-    .where(runs_table.c.id == bindparam("run_id"), events_table.c.sequence > bindparam("after"))
-    .order_by(events_table.c.sequence)
+    select(EVENTS.c.event)
+    .join_from(EVENTS, RUNS)
+    .where(RUNS.c.id == bindparam("run_id"), EVENTS.c.sequence > bindparam("after"))
+    .order_by(EVENTS.c.sequence)
     .limit(bindparam("limit"))
 )
-_CHANGE = update(runs_table).where(runs_table.c.number == bindparam("the_number"))
+_INSERT = insert(RUNS).returning(RUNS.c.number)
+_INSERT_LABELS = insert(LABELS)
+_INSERT_EVENTS = insert(EVENTS)
+_UPDATE = update(RUNS).where(RUNS.c.number == bindparam("the_number"))
+_ADOPT_WAITING = (
+    update(RUNS)
+    .where(RUNS.c.service == bindparam("gone"), RUNS.c.state.in_(states.WAITING))
+    .returning(*_COLUMNS)
+)
+_DELETE = [
+    delete(table).where(table.c.number == bindparam("run")) for table in (EVENTS, LABELS, RUNS)
+]
 
 
-def _listing(wanted: RunFilter, after: Cursor | None) -> Select[Any]:
-    table = runs_table.c
+def _listing(wanted: RunFilter, after: Cursor | None) -> Select[*_RunRow]:
     statement = _ALL
     if wanted.owner is not None:
-        statement = statement.where(table.owner == wanted.owner)
+        statement = statement.where(RUNS.c.owner == wanted.owner)
     if wanted.states:
-        statement = statement.where(table.state.in_(sorted(wanted.states)))
+        statement = statement.where(RUNS.c.state.in_(sorted(wanted.states)))
     if wanted.name.endswith("*"):
         prefix = wanted.name[:-1]
-        statement = statement.where(func.substr(table.name, 1, len(prefix)) == prefix)
+        statement = statement.where(func.substr(RUNS.c.name, 1, len(prefix)) == prefix)
     elif wanted.name:
-        statement = statement.where(table.name == wanted.name)
+        statement = statement.where(RUNS.c.name == wanted.name)
     if wanted.labels:
-        statement = statement.where(table.number.in_(_with_labels(wanted.labels)))
-    place = tuple_(table.created, table.number)
+        statement = statement.where(RUNS.c.number.in_(_with_labels(wanted.labels)))
+    place = tuple_(RUNS.c.created, RUNS.c.number)
     if wanted.oldest_first:
         if after is not None:
             statement = statement.where(place > tuple_(*after))
-        return statement.order_by(table.created, table.number)
+        return statement.order_by(RUNS.c.created, RUNS.c.number)
     if after is not None:
         statement = statement.where(place < tuple_(*after))
-    return statement.order_by(table.created.desc(), table.number.desc())
+    return statement.order_by(RUNS.c.created.desc(), RUNS.c.number.desc())
 
 
-def _with_labels(wanted: Mapping[str, str]) -> Select[Any]:
+def _with_labels(wanted: Mapping[str, str]) -> Select[int]:
     """The numbers of the runs that have all these labels.
 
-    The same statement however many there are: each form of one is compiled, and kept in memory.
+    The same statement for any number of labels: each form of one is compiled and kept in memory.
     """
-    label = labels_table.c
     return (
-        select(label.number)
-        .where(tuple_(label.key, label.value).in_(sorted(wanted.items())))
-        .group_by(label.number)
+        select(LABELS.c.number)
+        .where(tuple_(LABELS.c.key, LABELS.c.value).in_(sorted(wanted.items())))
+        .group_by(LABELS.c.number)
         .having(func.count() == len(wanted))
     )
 
@@ -277,12 +290,10 @@ def _create(
         "token": "",
         "run": run.SerializeToString(),
     }
-    number = connection.execute(
-        insert(runs_table).returning(runs_table.c.number), values
-    ).scalar_one()
+    number = connection.execute(_INSERT, values).scalar_one()
     if run.labels:
         connection.execute(
-            insert(labels_table),
+            _INSERT_LABELS,
             [{"number": number, "key": key, "value": run.labels[key]} for key in run.labels],
         )
     stored = StoredRun(number, run, service, 0, 0, "")
@@ -290,7 +301,7 @@ def _create(
 
 
 def _apply(connection: Connection, before: StoredRun, change: Change) -> Change:
-    """Let events happen to the run, and store all that has changed."""
+    """Apply events to the run and store what has changed."""
     run, sequence, happened = run_pb2.Run(), before.sequence, []
     run.CopyFrom(before.run)
     for event in change.events:
@@ -300,7 +311,7 @@ def _apply(connection: Connection, before: StoredRun, change: Change) -> Change:
             happened.append(event)
     if happened:
         connection.execute(
-            insert(events_table),
+            _INSERT_EVENTS,
             [
                 {
                     "number": before.number,
@@ -313,7 +324,7 @@ def _apply(connection: Connection, before: StoredRun, change: Change) -> Change:
     stored = change.stored._replace(run=run, sequence=sequence)
     if stored != before:
         connection.execute(
-            _CHANGE,
+            _UPDATE,
             {
                 "the_number": stored.number,
                 "service": stored.service,
@@ -327,21 +338,25 @@ def _apply(connection: Connection, before: StoredRun, change: Change) -> Change:
     return Change(stored, happened)
 
 
-def _get(connection: Connection, run_id: str, statement: Select[Any] = _BY_ID) -> StoredRun | None:
-    if "\0" in run_id:  # which Postgres cannot even be asked for
+def _get(
+    connection: Connection, run_id: str, statement: Select[*_RunRow] = _BY_ID
+) -> StoredRun | None:
+    if "\0" in run_id:  # which Postgres refuses in any text
         return None
     row = connection.execute(statement, {"run_id": run_id}).one_or_none()
     return None if row is None else _stored(row)
 
 
 def _get_to_change(connection: Connection, run_id: str) -> StoredRun | None:
-    """The run, which nobody else changes before this transaction has ended."""
+    """A run, locked until this transaction has ended."""
     return _get(connection, run_id, _BY_ID_TO_CHANGE)
 
 
-def _stored(row: Row[*tuple[Any, ...]]) -> StoredRun:
-    return StoredRun(row[0], run_pb2.Run.FromString(row[1]), row[2], row[3], row[4], row[5])
+def _stored(row: Row[*_RunRow]) -> StoredRun:
+    number, run, service, sequence, reported, token = row
+    return StoredRun(number, run_pb2.Run.FromString(run), service, sequence, reported, token)
 
 
-def _asked_for(run: run_pb2.Run) -> tuple[run_pb2.RunSpec, dict[str, str], int]:
+def _requested(run: run_pb2.Run) -> tuple[run_pb2.RunSpec, dict[str, str], int]:
+    """What of a run follows from its request."""
     return run.spec, dict(run.labels), run.priority

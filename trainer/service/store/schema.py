@@ -1,199 +1,105 @@
-"""The run store's tables, and how a database of an earlier version becomes one of this version."""
+"""The run store's tables: every column's name and type, said once.
+
+A change of a table is a change here and a new file in ``migrations``; a test compares the two.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Named,
+    Table,
+    Text,
+    TypedColumns,
+    text,
+)
 
-from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, Text, column, table, text
+METADATA = MetaData()
 
-from sumgrad.trainer.v1 import run_pb2
+REVISION = "0004"
+"""The newest migration: the one that makes the tables of this module."""
 
-runs = table(
+
+class RunColumns(TypedColumns):
+    """A run; what lists look for stands beside its message."""
+
+    number: Named[int] = Column(
+        BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True
+    )
+    id: Named[str] = Column(Text, unique=True)
+    # The service that looks after the run.
+    service: Named[str] = Column(Text)
+    # The sequence number of the run's last event.
+    sequence: Named[int] = Column(BigInteger)
+    # The number of the attempt's last stored report.
+    reported: Named[int] = Column(BigInteger)
+    # The secret that the attempt's runner presents.
+    token: Named[str] = Column(Text)
+    # sumgrad.trainer.v1.Run
+    run: Named[bytes] = Column(LargeBinary)
+    # The user who submitted the run.
+    owner: Named[str] = Column(Text, server_default="")
+    # The client's id of the submission, NULL without one.
+    request: Named[str | None] = Column(Text)
+    # sumgrad.trainer.v1.RunState
+    state: Named[int] = Column(Integer, server_default=text("0"))
+    name: Named[str] = Column(Text, server_default="")
+    priority: Named[int] = Column(Integer, server_default=text("0"))
+    # Microseconds since 1970.
+    created: Named[int] = Column(BigInteger, server_default=text("0"))
+
+
+class EventColumns(TypedColumns):
+    """Something that happened to a run."""
+
+    number: Named[int] = Column(BigInteger, ForeignKey("runs.number"), primary_key=True)
+    sequence: Named[int] = Column(BigInteger, primary_key=True)
+    # sumgrad.trainer.v1.Event
+    event: Named[bytes] = Column(LargeBinary)
+
+
+class LabelColumns(TypedColumns):
+    """A label of a run."""
+
+    number: Named[int] = Column(BigInteger, ForeignKey("runs.number"), primary_key=True)
+    key: Named[str] = Column(Text, primary_key=True)
+    value: Named[str] = Column(Text)
+
+
+class TokenColumns(TypedColumns):
+    """What is kept of a user's token; times are microseconds since 1970."""
+
+    id: Named[str] = Column(Text, primary_key=True)
+    # SHA-256 of the secret.
+    digest: Named[bytes] = Column(LargeBinary)
+    user: Named[str] = Column(Text)
+    # sumgrad.trainer.service.access.caller.Role
+    role: Named[str] = Column(Text)
+    created: Named[int] = Column(BigInteger)
+    # NULL for never.
+    expires: Named[int | None] = Column(BigInteger)
+    # NULL while it is valid.
+    revoked: Named[int | None] = Column(BigInteger)
+
+
+RUNS = Table(
     "runs",
-    column("number", BigInteger),
-    column("id", Text),
-    column("service", Text),  # that looks after the run
-    column("owner", Text),  # user who submitted it
-    column("request", Text),  # the client's id of the submission, NULL without one
-    column("state", Integer),  # sumgrad.trainer.v1.RunState
-    column("name", Text),
-    column("priority", Integer),
-    column("created", BigInteger),  # microseconds since 1970
-    column("sequence", BigInteger),  # of the last event
-    column("reported", BigInteger),  # number of the attempt's last stored report
-    column("token", Text),  # what the attempt's runner must know
-    column("run", LargeBinary),  # sumgrad.trainer.v1.Run
+    METADATA,
+    RunColumns,
+    Index("runs_request", "owner", "request", unique=True),
+    Index("runs_created", "created", "number"),
+    Index("runs_state", "state", "created", "number"),
+    Index("runs_name", "name", "created", "number"),
+    Index("runs_owner", "owner", "created", "number"),
+    sqlite_autoincrement=True,
 )
-events = table(
-    "events",
-    column("number", BigInteger),  # of the run
-    column("sequence", BigInteger),
-    column("event", LargeBinary),  # sumgrad.trainer.v1.Event
-)
-labels = table(
-    "labels",
-    column("number", BigInteger),  # of the run
-    column("key", Text),
-    column("value", Text),
-)
-tokens = table(
-    "tokens",
-    column("id", Text),
-    column("digest", LargeBinary),  # SHA-256 of the secret
-    column("user", Text),
-    column("role", Text),
-    column("created", BigInteger),  # microseconds since 1970, as the next two
-    column("expires", BigInteger),  # NULL for never
-    column("revoked", BigInteger),  # NULL if it was not
-)
-
-_POSTGRES_LOCK = 0x73756D67  # "sumg"; services that start at once migrate one after the other
-_MIGRATION_SECONDS = 600
-
-
-class NewerSchemaError(RuntimeError):
-    """A newer sumgrad wrote the database."""
-
-
-def migrate(connection: Connection) -> None:
-    """Make the tables, or bring those of an earlier version forward, in the given transaction.
-
-    Raises:
-        NewerSchemaError: nothing was changed.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SET LOCAL statement_timeout = '{_MIGRATION_SECONDS}s'"))
-        connection.execute(text(f"SET LOCAL lock_timeout = '{_MIGRATION_SECONDS}s'"))
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_POSTGRES_LOCK})"))
-    version = _version(connection)
-    if version > SCHEMA_VERSION:
-        raise NewerSchemaError
-    for migration in MIGRATIONS[version:]:
-        migration(connection)
-    if version < SCHEMA_VERSION:
-        _set_version(connection)
-
-
-def _version(connection: Connection) -> int:
-    """0 of an empty database."""
-    if connection.dialect.name == "sqlite":
-        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-    if connection.scalar(text("SELECT to_regclass('schema_version')")) is None:
-        return 0
-    return int(connection.scalar(text("SELECT version FROM schema_version")) or 0)
-
-
-def _set_version(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        return
-    _execute(
-        connection,
-        "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",
-        "DELETE FROM schema_version",
-        f"INSERT INTO schema_version VALUES ({SCHEMA_VERSION})",
-    )
-
-
-def _runs_and_events(connection: Connection) -> None:
-    sqlite = connection.dialect.name == "sqlite"
-    identity = "INTEGER" if sqlite else "BIGINT GENERATED BY DEFAULT AS IDENTITY"
-    octets = "BLOB" if sqlite else "BYTEA"
-    _execute(
-        connection,
-        f"""CREATE TABLE runs (
-            number {identity} PRIMARY KEY {"AUTOINCREMENT" if sqlite else ""},
-            id TEXT NOT NULL UNIQUE,
-            service TEXT NOT NULL,
-            ended INTEGER NOT NULL,
-            sequence BIGINT NOT NULL,
-            reported BIGINT NOT NULL,
-            token TEXT NOT NULL,
-            run {octets} NOT NULL
-        )""",
-        "CREATE INDEX runs_open ON runs (ended) WHERE ended = 0",
-        f"""CREATE TABLE events (
-            number BIGINT NOT NULL REFERENCES runs,
-            sequence BIGINT NOT NULL,
-            event {octets} NOT NULL,
-            PRIMARY KEY (number, sequence)
-        ) {"WITHOUT ROWID" if sqlite else ""}""",
-    )
-
-
-def _owners_requests_and_labels(connection: Connection) -> None:
-    _execute(
-        connection,
-        "ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE runs ADD COLUMN request TEXT",
-        "ALTER TABLE runs ADD COLUMN state INTEGER NOT NULL DEFAULT 0",
-        "ALTER TABLE runs ADD COLUMN name TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
-        "ALTER TABLE runs ADD COLUMN created BIGINT NOT NULL DEFAULT 0",
-        "DROP INDEX runs_open",
-        "ALTER TABLE runs DROP COLUMN ended",
-    )
-    found = connection.execute(text("SELECT number, run FROM runs")).all()
-    if found:
-        connection.execute(
-            text(
-                "UPDATE runs SET state = :state, name = :name, created = :created "
-                "WHERE number = :number"
-            ),
-            [_searchable(number, run_pb2.Run.FromString(run)) for number, run in found],
-        )
-    _execute(
-        connection,
-        "CREATE UNIQUE INDEX runs_request ON runs (owner, request)",
-        "CREATE INDEX runs_created ON runs (created, number)",
-        "CREATE INDEX runs_state ON runs (state, created, number)",
-        "CREATE INDEX runs_name ON runs (name, created, number)",
-        """CREATE TABLE labels (
-            number BIGINT NOT NULL REFERENCES runs,
-            key TEXT NOT NULL,
-            value TEXT NOT NULL,
-            PRIMARY KEY (number, key)
-        )""",
-        "CREATE INDEX labels_value ON labels (key, value, number)",
-    )
-
-
-def _tokens(connection: Connection) -> None:
-    octets = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
-    _execute(
-        connection,
-        f"""CREATE TABLE tokens (
-            id TEXT PRIMARY KEY,
-            digest {octets} NOT NULL,
-            "user" TEXT NOT NULL,
-            role TEXT NOT NULL,
-            created BIGINT NOT NULL,
-            expires BIGINT,
-            revoked BIGINT
-        )""",
-        "CREATE INDEX runs_owner ON runs (owner, created, number)",
-    )
-
-
-def _searchable(number: int, run: run_pb2.Run) -> dict[str, object]:
-    return {
-        "number": number,
-        "state": run.state,
-        "name": run.spec.name,
-        "created": run.created.ToMicroseconds(),
-    }
-
-
-def _execute(connection: Connection, *statements: str) -> None:
-    for statement in statements:
-        connection.exec_driver_sql(statement)
-
-
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
-    _runs_and_events,
-    _owners_requests_and_labels,
-    _tokens,
-)
-"""The n-th makes a database of version n − 1 one of version n. Released ones never change."""
-
-SCHEMA_VERSION = len(MIGRATIONS)
+EVENTS = Table("events", METADATA, EventColumns, sqlite_with_rowid=False)
+LABELS = Table("labels", METADATA, LabelColumns, Index("labels_value", "key", "value", "number"))
+TOKENS = Table("tokens", METADATA, TokenColumns)

@@ -1,4 +1,4 @@
-"""What can be wrong with the run store as a whole."""
+"""Errors of the run store as a whole."""
 
 
 class StoreError(RuntimeError):
@@ -6,4 +6,4 @@ class StoreError(RuntimeError):
 
 
 class StoreUnavailableError(StoreError):
-    """The database does not answer, or cannot do its work, now."""
+    """The database does not answer, or cannot work, at the moment."""

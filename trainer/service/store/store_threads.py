@@ -1,4 +1,4 @@
-"""The run store's methods beside the event loop."""
+"""Threads in which an event loop calls the run store."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 READERS = 2
-"""Threads that read; no read waits for a write, whose fsync takes milliseconds."""
+"""Threads that read. They are not the writer's, whose fsync takes milliseconds."""
 
 T = TypeVar("T")
 
 
 class StoreThreads:
-    """One thread writes, one call after the other; others read."""
+    """One thread for writes, in order, and others for reads."""
 
     def __init__(self) -> None:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store writer")
@@ -27,6 +27,6 @@ class StoreThreads:
         return await asyncio.get_running_loop().run_in_executor(self._readers, method, *arguments)
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for calls under way, and end the threads."""
         self._writer.shutdown()
         self._readers.shutdown()

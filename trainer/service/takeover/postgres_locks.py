@@ -1,4 +1,4 @@
-"""Advisory locks of a Postgres: its server lets go of them when the connection ends."""
+"""Advisory locks of a Postgres, which its server releases when the connection ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
 
 
 class PostgresLocks:
-    """For processes of any hosts that share the database; one connection holds all locks."""
+    """Locks between processes on any hosts that share a database; one connection holds all."""
 
     def __init__(self, url: str) -> None:
         self._engine = postgres_engine(url, isolation_level="AUTOCOMMIT")
@@ -21,7 +21,11 @@ class PostgresLocks:
         self._held: set[str] = set()
 
     def hold(self, name: str) -> None:
-        """Raises StoreUnavailableError: the lock may be lost; holding it again can help."""
+        """Take a lock, or make sure that it is still held.
+
+        Raises:
+            StoreUnavailableError: it may be lost; another call takes it again.
+        """
         try:
             if self._connection is not None and name in self._held:
                 self._connection.execute(text("SELECT 1"))
@@ -37,7 +41,7 @@ class PostgresLocks:
     def is_free(self, name: str) -> bool:
         try:
             with self._engine.connect() as connection:
-                # Shared, so that several may ask at once; let go of with the statement.
+                # Shared, so that several can ask at once; released with the statement.
                 statement = text("SELECT pg_try_advisory_xact_lock_shared(:key)")
                 return bool(connection.scalar(statement, {"key": _key(name)}))
         except DBAPIError as error:
@@ -45,7 +49,7 @@ class PostgresLocks:
 
     def close(self) -> None:
         if self._connection is not None:
-            # At once: the server takes its time to notice that a connection has ended.
+            # Now: the server may be late to notice that the connection has ended.
             with contextlib.suppress(DBAPIError):
                 self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
         self._drop_connection()
@@ -60,5 +64,5 @@ class PostgresLocks:
 
 
 def _key(name: str) -> int:
-    """64 bits with a sign, which is what Postgres calls its advisory locks by."""
+    """The signed 64-bit number that stands for a name among Postgres' advisory locks."""
     return int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)

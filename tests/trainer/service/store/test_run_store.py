@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.service.runs.transitions import Change, Transition
 from sumgrad.trainer.service.store.database import Database, has_password
 from sumgrad.trainer.service.store.run_store import RequestConflictError, RunNotEndedError, RunStore
-from sumgrad.trainer.service.store.schema import SCHEMA_VERSION
+from sumgrad.trainer.service.store.schema import REVISION
 from sumgrad.trainer.service.store.store_errors import StoreError, StoreUnavailableError
 from sumgrad.trainer.service.takeover.file_locks import FileLocks
 from sumgrad.trainer.service.takeover.locks import Locks
@@ -71,19 +70,6 @@ def happen(store: RunStore, transition: Transition) -> Change:
     change = store.change("r-1", transition)
     assert change is not None
     return change
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "runs.db"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, path: Path) -> Path | str:
-    if request.param == "sqlite":
-        return path
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.new_store()
 
 
 @pytest.fixture
@@ -551,123 +537,6 @@ def test_threads_that_append_at_once_leave_no_gaps_and_lose_nothing(store: RunSt
     )
 
 
-def set_version(place: Path | str, version: int) -> None:
-    database = Database(place)
-    with database.writing() as connection:
-        if isinstance(place, Path):
-            connection.exec_driver_sql(f"PRAGMA user_version = {version}")
-        else:
-            connection.execute(text(f"UPDATE schema_version SET version = {version}"))
-    database.close()
-
-
-def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(
-    store: RunStore, place: Path | str
-) -> None:
-    set_version(place, SCHEMA_VERSION + 1)
-    with pytest.raises(StoreError) as caught:
-        RunStore(place)
-    assert str(caught.value) == f"{store.name} was written by a newer sumgrad; use that version"
-    assert stored(store).run.id == "r-1"
-
-
-VERSION_1 = """
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    service TEXT NOT NULL,
-    ended INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    reported INTEGER NOT NULL,
-    token TEXT NOT NULL,
-    run BLOB NOT NULL
-);
-CREATE INDEX runs_open ON runs (ended) WHERE ended = 0;
-CREATE TABLE events (
-    number INTEGER NOT NULL REFERENCES runs,
-    sequence INTEGER NOT NULL,
-    event BLOB NOT NULL,
-    PRIMARY KEY (number, sequence)
-) WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
-
-
-def test_a_store_of_version_1_is_brought_forward_with_its_runs(path: Path) -> None:
-    runs = [
-        run_pb2.Run(
-            id=f"r-{i}",
-            spec=run_pb2.RunSpec(name=f"run {i}"),
-            state=state,
-            created=Timestamp(seconds=100 + i, nanos=5000),
-        )
-        for i, state in ((1, SUCCEEDED), (2, run_pb2.RUN_STATE_RUNNING), (3, QUEUED))
-    ]
-    path.parent.mkdir()
-    database = sqlite3.connect(path)
-    database.executescript(VERSION_1)
-    for run in runs:
-        database.execute(
-            "INSERT INTO runs (id, service, ended, sequence, reported, token, run) "
-            "VALUES (?, 'service-old', ?, 1, 4, 'token', ?)",
-            (run.id, run.state == SUCCEEDED, run.SerializeToString()),
-        )
-    event = progress(5)
-    event.sequence = 1
-    database.execute("INSERT INTO events VALUES (2, 1, ?)", (event.SerializeToString(),))
-    database.commit()
-    database.close()
-
-    for _ in range(2):
-        store = RunStore(path)
-        assert [found.run for found in store.page(None, 10)] == runs[::-1]
-        assert store.get("r-2") == (2, runs[1], "service-old", 1, 4, "token")
-        assert ids(store.open_runs()) == ["r-2", "r-3"]
-        assert ids(store.page(None, 10, RunFilter(name="run 1"))) == ["r-1"]
-        assert ids(store.page(None, 10, RunFilter(frozenset({QUEUED})))) == ["r-3"]
-        assert store.events("r-2", 0, 10) == [event]
-        store.close()
-    store = RunStore(path)
-    append(store, "r-2", [progress(6)])
-    assert steps(store, "r-2") == [(1, 5), (2, 6)]
-    store.create(requested("r-4"), "service-new")
-    assert ids(store.open_runs("service-new")) == ["r-4"]
-    store.close()
-
-
-def test_a_migration_that_breaks_off_leaves_the_store_as_it_was(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path.parent.mkdir()
-    database = sqlite3.connect(path)
-    database.executescript(VERSION_1)
-    database.execute("INSERT INTO runs VALUES (1, 'r-1', 's', 0, 0, 0, '', x'ff')")
-    database.commit()
-    before = database.execute("SELECT sql FROM sqlite_master").fetchall()
-    with pytest.raises(Exception, match="parsing"):
-        RunStore(path)
-    assert database.execute("SELECT sql FROM sqlite_master").fetchall() == before
-    assert database.execute("PRAGMA user_version").fetchone() == (1,)
-    database.close()
-
-
-def test_services_that_start_at_once_on_an_empty_database_make_its_tables_once(
-    place: Path | str,
-) -> None:
-    together = threading.Barrier(6)
-
-    def open_store(_i: int) -> RunStore:
-        together.wait(30)
-        return RunStore(place)
-
-    with ThreadPoolExecutor(6) as pool:
-        stores = list(pool.map(open_store, range(6)))
-    stores[0].create(run_pb2.Run(id="r-1"), "service-1")
-    assert all(stored(each).run.id == "r-1" for each in stores)
-    for each in stores:
-        each.close()
-
-
 @pytest.mark.parametrize("content", [b"not a database, but long enough to look like one" * 99])
 def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> None:
     path.parent.mkdir()
@@ -755,13 +624,14 @@ def test_a_transaction_whose_connection_breaks_stores_nothing_and_says_so(
 
     def insert_and_lose_the_connection() -> None:
         with database.writing() as connection:
-            connection.execute(text("INSERT INTO schema_version VALUES (99)"))
+            connection.execute(text("INSERT INTO alembic_version VALUES ('lost')"))
             postgres_server.disconnect()
 
     with pytest.raises(StoreUnavailableError, match=r"^the run store .* cannot be used now: "):
         insert_and_lose_the_connection()
     with database.reading() as connection:
-        assert connection.scalar(text("SELECT max(version) FROM schema_version")) == SCHEMA_VERSION
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+        assert list(found) == [REVISION]
     database.close()
 
 
