@@ -6,6 +6,7 @@ import time
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -80,6 +81,15 @@ class StartedService:
             await self.launcher.start()
 
 
+class _Ports(NamedTuple):
+    """The servers for clients and for runners, which may be one, and their addresses."""
+
+    clients: grpc.aio.Server
+    address: str
+    runners: grpc.aio.Server
+    runner_address: str
+
+
 class Service:
     """An async context manager that starts a service and gives the ``StartedService``.
 
@@ -96,13 +106,13 @@ class Service:
         self._settings = settings
         self._tls = None if settings.tls is None else Tls.read(settings.tls)
         self._confinement = _confinement(settings)
-        self._started = AsyncExitStack()
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> StartedService:
         async with AsyncExitStack() as stack:
-            running = await self._start(stack)
-            self._started = stack.pop_all()
-        return running
+            started = await self._start(stack)
+            self._stack = stack.pop_all()
+        return started
 
     async def __aexit__(
         self,
@@ -110,17 +120,14 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._started.aclose()
+        await self._stack.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> StartedService:
-        settings, limits, roots = self._settings, self._settings.limits, self._confinement.roots
+        settings, confinement = self._settings, self._confinement
         cluster = self._cluster()
         store = stack.enter_context(closing(RunStore(settings.place)))
         locks = stack.enter_context(closing(_locks(settings)))
         instance = Instance(settings.state, settings.temporary, locks)
-        authenticator = None
-        if settings.authenticates:
-            authenticator = stack.enter_context(closing(Authenticator(store.tokens)))
         others = settings.ray_address is not None
         launcher = Launcher(cluster, others and settings.code == "job")
         stack.push_async_callback(launcher.close)
@@ -129,61 +136,64 @@ class Service:
             ASSUMED_CORES, time.monotonic, time.time, settings.user_limits, settings.preemption
         )
         runs = stack.enter_context(closing(Runs(store, instance, metrics, queue)))
-        predictor = stack.enter_context(closing(Predictor(roots)))
-        gate = Gate(authenticator, runs.view, Audit(settings.state))
-
-        clients = runners = servers.client_server(limits, metrics, gate)
-        if settings.runner_address is not None:
-            runners = servers.runner_server(limits, metrics, gate)
-        address = await stack.enter_async_context(
-            servers.open_port(clients, settings.address, "--address", self._credentials(True))
-        )
-        runner_address = address
-        if settings.runner_address is not None:
-            runner_address = await stack.enter_async_context(
-                servers.open_port(
-                    runners, settings.runner_address, "--runner-address", self._credentials(False)
-                )
-            )
+        predictor = stack.enter_context(closing(Predictor(confinement.roots)))
+        ports = await self._open_ports(stack, self._gate(stack, runs), metrics)
         metrics_address = self._serve_metrics(stack, metrics)
 
-        attempts = Attempts(
-            runs,
-            launcher,
-            self._confinement.confined,
-            settings.advertise or runner_address,
-            self._tls,
-        )
-        submission = Submission(runs, self._confinement)
+        found_at = settings.advertise or ports.runner_address
+        attempts = Attempts(runs, launcher, confinement.confined, found_at, self._tls)
+        submission = Submission(runs, confinement)
         runner_calls = RunnerCalls(runs, attempts.runner_called)
         service_pb2_grpc.add_TrainerServiceServicer_to_server(
-            TrainerService(runs, submission, predictor, roots), clients
+            TrainerService(runs, submission, predictor, confinement.roots), ports.clients
         )
         runner_pb2_grpc.add_RunnerServiceServicer_to_server(
-            RunnerService(runs, runner_calls, roots), runners
+            RunnerService(runs, runner_calls, confinement.roots), ports.runners
         )
-        checks = self._add_standard_services(clients)
+        checks = self._add_standard_services(ports.clients)
 
         stack.push_async_callback(attempts.close)
         await attempts.start()
-        # At the end clients go first, runners after them.
-        for server in dict.fromkeys((runners, clients)):
+        # At the end the clients' server stops first, so that runners can still report.
+        for server in dict.fromkeys((ports.runners, ports.clients)):
             await stack.enter_async_context(servers.answering(server))
         stack.callback(runs.stop_streams)
         stack.push_async_callback(checks.enter_graceful_shutdown)
         return StartedService(
-            address,
-            metrics_address,
-            self._metrics_url(metrics_address),
-            store.name,
-            not settings.temporary,
-            checks,
-            launcher,
-            runs,
-            submission,
-            runner_calls,
-            attempts,
+            address=ports.address,
+            metrics_address=metrics_address,
+            metrics_url=self._metrics_url(metrics_address),
+            store=store.name,
+            lasting=not settings.temporary,
+            health=checks,
+            launcher=launcher,
+            runs=runs,
+            submission=submission,
+            runner_calls=runner_calls,
+            attempts=attempts,
         )
+
+    def _gate(self, stack: AsyncExitStack, runs: Runs) -> Gate:
+        authenticator = None
+        if self._settings.authenticates:
+            authenticator = stack.enter_context(closing(Authenticator(runs.store.tokens)))
+        return Gate(authenticator, runs.view, Audit(self._settings.state))
+
+    async def _open_ports(self, stack: AsyncExitStack, gate: Gate, metrics: Metrics) -> _Ports:
+        settings = self._settings
+        clients = servers.client_server(settings.limits, metrics, gate)
+        address = await stack.enter_async_context(
+            servers.open_port(clients, settings.address, "--address", self._credentials(True))
+        )
+        if settings.runner_address is None:
+            return _Ports(clients, address, clients, address)
+        runners = servers.runner_server(settings.limits, metrics, gate)
+        runner_address = await stack.enter_async_context(
+            servers.open_port(
+                runners, settings.runner_address, "--runner-address", self._credentials(False)
+            )
+        )
+        return _Ports(clients, address, runners, runner_address)
 
     def _cluster(self) -> LocalRay | RayCluster:
         settings = self._settings
