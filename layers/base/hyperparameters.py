@@ -42,7 +42,7 @@ def require(block: object, **requirements: Requirement) -> None:
 
 LARGEST_COUNT = 2**31 - 1
 
-SMALLEST_NORMAL = 1.2e-38
+MIN_NORMAL = 1.2e-38
 """A smaller number loses digits in float32, and may become 0."""
 
 

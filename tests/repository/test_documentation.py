@@ -19,6 +19,11 @@ from support.repository import ROOT
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 MATHEMATICS = ROOT / "docs" / "mathematics.md"
 
+SOURCE = re.compile(
+    r"(?<![\w./])(?:layers|workers|trainer|proto|tests|benchmarks|tools|examples)/"
+    r"[\w/.-]+\.(?:py|proto|toml)\b"
+)
+
 
 def sessions(text: str) -> str:
     """Everything typed at Python, one block after the other."""
@@ -37,6 +42,21 @@ def test_a_broken_link_is_found() -> None:
     )
     broken = [link for link in links(text) if unresolved(link, MATHEMATICS)]
     assert broken == ["nowhere.md", "#no", "command-line.md#no"]
+
+
+def missing_sources(text: str) -> list[str]:
+    """Sources that a page names by their path from the root, and that do not exist."""
+    return [name for name in SOURCE.findall(text) if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_source_that_a_page_names_exists(page: Path) -> None:
+    if page.name != "changing.md":  # test_changing.py holds it to the tree
+        assert not missing_sources(page.read_text())
+
+
+def test_a_source_that_does_not_exist_is_found() -> None:
+    assert missing_sources("`layers/elu.py`, `layers/elus.py`") == ["layers/elus.py"]
 
 
 def test_there_are_links_to_check() -> None:

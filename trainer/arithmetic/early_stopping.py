@@ -1,4 +1,4 @@
-"""Early stopping: which epoch was the best, and when to wait no longer for a better one.
+"""Early stopping: which epoch was the best, and when to stop waiting for a better one.
 
 Source: Goodfellow, Bengio and Courville 2016, algorithm 7.1. Pure functions of the course of E_out.
 """
@@ -14,8 +14,8 @@ from sumgrad.layers.base.hyperparameters import at_least, not_below, require
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """A run is over when ``patience`` epochs in a row did not bring E_out more than ``min_delta``
-    below where it last was an improvement. An E_out of NaN is no improvement."""
+    """End a run when ``patience`` epochs in a row did not bring E_out more than ``min_delta`` below
+    its last improvement. An E_out of NaN is no improvement."""
 
     patience: int
     min_delta: float = 0.0

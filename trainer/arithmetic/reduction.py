@@ -1,9 +1,10 @@
 """From the workers' sums to the next weights: finish the tree, check, divide once, update.
 
-The vector is taken in blocks that stay in cache, and long vectors in as many threads as there
-are idle cores: NumPy lets go of the interpreter lock. Everything but the norm works element by
-element, and the norm sums the blocks' squares exactly. The grid of blocks follows from the
-vector's length alone, so no bit depends on the number of threads.
+The vector is processed in blocks that stay in cache, and a long vector in two threads: NumPy
+releases the interpreter lock. Everything but the norm works element by element, and the norm sums
+the blocks' squares exactly. The grid of blocks follows from the vector's length alone, so no bit
+depends on the number of threads
+(docs/decisions/arithmetic.md#the-grid-of-blocks-depends-on-the-vectors-length-alone).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Reduction:
             total: of finite elements; its memory is used.
             learning_rate: λ of this step.
             step: number of this update, counted from 1.
-            after_block: is called whenever a block of the weights is new.
+            after_block: called after each updated block of the weights.
         """
         divisor, limit = np.float32(rows), descent.clip_value
         longest = descent.clip_norm
@@ -109,7 +110,7 @@ class Reduction:
         self._each(update)
 
     def _each(self, work: Callable[[slice], T]) -> list[T]:
-        """Do the work for every block; this thread takes the first part."""
+        """Call ``work`` for every block; this thread takes the first part."""
         if self._pool is None:
             return _all(work, self._parts[0])
         others = [self._pool.submit(_all, work, part) for part in self._parts[1:]]

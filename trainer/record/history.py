@@ -5,7 +5,7 @@ from __future__ import annotations
 from sumgrad.trainer.record.states import ACTIVE, ENDED, ended
 from sumgrad.trainer.v1 import run_pb2
 
-MOST_WARNINGS = 100
+MAX_WARNINGS = 100
 """The newest that a run shows. All are in its events."""
 
 
@@ -29,7 +29,7 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
             run.progress.CopyFrom(event.progress)
         case "warning":
             run.warnings.append(event.warning.message)
-            del run.warnings[:-MOST_WARNINGS]
+            del run.warnings[:-MAX_WARNINGS]
         case "scaled":
             run.workers = event.scaled.workers
         case "snapshot_taken":

@@ -1,6 +1,6 @@
 """The log of one run on disk: JSON lines in ``log.jsonl``, and the file before it.
 
-Together they take at most twice FILE_BYTES; what is older is gone.
+Together they take at most twice FILE_BYTES; older lines are gone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sumgrad.trainer.v1 import run_pb2
 
 FILE_BYTES = 8 * 2**20
 READ_BYTES = 2**18
-LONGEST_MESSAGE = 16_000
-LONGEST_SOURCE = 64
+MAX_MESSAGE_CHARACTERS = 16_000
+MAX_SOURCE_CHARACTERS = 64
 
 CURRENT, BEFORE = "log.jsonl", "log.1.jsonl"
 
 
 class LogFile:
-    """Appends lines, each one once; what a crash has left of a line is cut off first.
+    """Appends lines, each once; first cuts off a line that a crash left incomplete.
 
     One process at a time may write, and any number may read.
 
@@ -44,13 +44,13 @@ class LogFile:
                     self._last = max(self._last, (entry["attempt"], entry["number"]))
 
     def append(self, lines: Sequence[run_pb2.LogLine]) -> None:
-        """Write lines behind the others; those of a runner's that are there already are passed by.
+        """Append lines; skip lines of the runner that are stored already.
 
         Args:
             lines: where ``sequence`` is not 0, it is the runner's number within the attempt.
 
         Raises:
-            OSError: they cannot be written; the file is as before.
+            OSError: they cannot be written; the file is unchanged.
         """
         last, sequence, texts = self._last, self._sequence, []
         for line in lines:
@@ -88,11 +88,11 @@ class LogFile:
 
 
 class LogReader:
-    """Reads a run's log from a line on, while it is written and its files are exchanged.
+    """Reads a run's log from a line on, while it is written and its files are rotated.
 
     Attributes:
         sequence: of the last line that was read.
-        missed: lines after ``after`` that were gone before they could be read.
+        missed: lines after ``after`` that were deleted before they could be read.
     """
 
     def __init__(self, folder: Path, after: int) -> None:
@@ -102,7 +102,7 @@ class LogReader:
         self.missed = 0
 
     def read(self) -> list[run_pb2.LogLine]:
-        """The next lines, READ_BYTES of them or so; none at the present end.
+        """The next lines, about READ_BYTES of them; none at the current end.
 
         Raises:
             OSError: the file cannot be read.
@@ -135,7 +135,7 @@ class LogReader:
             yield load(entry)
 
     def _open_next(self) -> bool:
-        """Go on to the file that was begun after the one that is open; False if there is none."""
+        """Open the next file; False if there is none."""
         for name in (CURRENT,) if self._is_before() else (BEFORE, CURRENT):
             try:
                 file = (self._folder / name).open("rb")
@@ -169,10 +169,10 @@ class LogReader:
 
 
 def _text(line: run_pb2.LogLine, sequence: int) -> str:
-    """A line's JSON; its parts are cut to what a line may have."""
+    """A line's JSON, with source and message cut to their limits."""
     entry = document(line)
-    entry["source"] = line.source[:LONGEST_SOURCE]
-    entry["message"] = line.message[:LONGEST_MESSAGE]
+    entry["source"] = line.source[:MAX_SOURCE_CHARACTERS]
+    entry["message"] = line.message[:MAX_MESSAGE_CHARACTERS]
     entry["sequence"] = sequence
     if line.sequence:
         entry["number"] = line.sequence
@@ -180,7 +180,7 @@ def _text(line: run_pb2.LogLine, sequence: int) -> str:
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
-    """An entry of the file; None for what somebody else has written there."""
+    """An entry of the file; None for a line in another format."""
     try:
         entry = json.loads(text)
         load(entry)

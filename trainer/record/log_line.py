@@ -1,7 +1,7 @@
-"""A log line as one line of JSON, which no terminal takes for a command.
+"""A log line as one line of JSON that is safe to print on a terminal.
 
-Whatever a process has printed, its control characters and all others that are not printable, such
-as those that turn the direction of writing around, are escaped.
+Control characters and all other unprintable ones, such as those that reverse the direction of
+writing, are escaped, whatever a process has printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def document(line: run_pb2.LogLine) -> dict[str, Any]:
 
 
 def dump(content: dict[str, Any]) -> str:
-    """JSON without a character that is not printable."""
+    """JSON of printable characters only."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return text if text.isprintable() else "".join(map(_escaped, text))
 

@@ -1,4 +1,4 @@
-"""What a run's record says of how its result came to be, so that it can be had again."""
+"""Receipts: everything that a result follows from, by digests, so that it can be reproduced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of a run, by what may still happen to it."""
+"""Sets of a run's states, by what may still happen to it."""
 
 from __future__ import annotations
 

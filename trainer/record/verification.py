@@ -1,4 +1,4 @@
-"""Replaying a run and comparing the bits: what to replay, and what the comparison says.
+"""Verification: what of a run to replay, and how the bits compare.
 
 Pure functions of two runs and their events.
 """

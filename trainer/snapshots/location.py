@@ -1,4 +1,4 @@
-"""Where the snapshots of a run lie."""
+"""The location of a run's snapshots."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The file that makes a snapshot one: what it is of, and the checksum of its arrays.
+"""The manifest, without which a snapshot does not exist: its document and its arrays' checksum.
 
-It is JSON and carries a SHA-256 of its own content. Every byte of it is covered: a file that says
-the same with other white space is refused too.
+It is JSON and carries a SHA-256 of its own content. The checksum covers every byte: the same
+document with other white space is refused too.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sumgrad.trainer.snapshots import document
 from sumgrad.trainer.snapshots.snapshot import SnapshotError
 
 FORMAT = 1
-"""Raised when an older reader would misread a manifest; the seal stays the same in all of them."""
+"""Version of the format, raised when an older reader would misread it; the seal never changes."""
 
 MAX_BYTES = 64 * 2**20
-"""Of a manifest, so that nothing larger is read into memory."""
+"""Bound of a manifest, so that nothing larger is read into memory."""
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 _HEAD, _MIDDLE, _TAIL = b'{"sha256":"', b'","manifest":', b"}\n"

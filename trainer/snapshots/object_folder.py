@@ -8,16 +8,16 @@ from contextlib import contextmanager, suppress
 
 import fsspec
 
-LARGEST_PUT = 5 * 2**30
-"""Bytes that S3 takes in one request. In several, a process that is killed would leave parts of an
-object behind that no listing shows, and that somebody pays for."""
+MAX_PUT_BYTES = 5 * 2**30
+"""Bytes that S3 takes in one request. With several requests, a process that is killed would leave
+parts of an object behind that no listing shows and that cost money."""
 
 
 class ObjectFolder:
     """A Folder at an address such as ``s3://bucket/folder``. Credentials come from where fsspec's
-    implementation looks for them, never from here.
+    implementation looks for them.
 
-    An object is put whole, so while it is being written it takes its size in memory once more.
+    An object is put as a whole, so writing it takes its size in memory once more.
 
     Raises:
         ImportError: if the package for such addresses is not installed.
@@ -54,9 +54,9 @@ class ObjectFolder:
     def write(self, name: str, pieces: Sequence[memoryview]) -> None:
         content, at_once = b"".join(pieces), {}
         if self._is_s3:
-            if len(content) >= LARGEST_PUT:
-                raise OSError(errno.EFBIG, f"S3 takes {LARGEST_PUT} bytes at once")
-            at_once = {"chunksize": LARGEST_PUT}
+            if len(content) >= MAX_PUT_BYTES:
+                raise OSError(errno.EFBIG, f"S3 takes {MAX_PUT_BYTES} bytes at once")
+            at_once = {"chunksize": MAX_PUT_BYTES}
         with _os_errors():
             self._files.pipe_file(self._path(name), content, **at_once)
 

@@ -1,4 +1,4 @@
-"""Reading one snapshot, and believing nothing that its checksums do not confirm."""
+"""Read one snapshot, and trust only what its checksums confirm."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sumgrad.trainer.snapshots.snapshot import (
 )
 
 ARRAYS, MANIFEST = ".safetensors", ".json"
-"""What the two files of a snapshot end in; they are called the same otherwise."""
+"""Suffixes of the two files of a snapshot, which have one stem."""
 
 
 def read(folder: Folder, stem: str) -> Snapshot:
     """
     Args:
-        stem: name of the snapshot's files, without what they end in.
+        stem: name of the snapshot's files, without their suffixes.
 
     Raises:
-        FileNotFoundError: if it is not there, or was deleted meanwhile.
-        DamagedSnapshotError: if the files are not what was written.
-        UnreachableError: if they cannot be read just now.
+        FileNotFoundError: if it does not exist, or was deleted meanwhile.
+        DamagedSnapshotError: if the files differ from what was written.
+        UnreachableError: if they cannot be read at the moment.
         SnapshotError: if a newer version wrote them.
     """
     try:
@@ -80,7 +80,7 @@ def _manifest(folder: Folder, stem: str) -> Manifest:
 
 
 def _content(folder: Folder, stem: str, manifest: Manifest) -> bytes:
-    """Of the file with the arrays."""
+    """The content of the file with the arrays."""
     name = stem + ARRAYS
     if list(manifest.files) != [name]:
         raise ValueError(f"its manifest describes {', '.join(manifest.files)} and not {name}")

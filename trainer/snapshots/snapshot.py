@@ -1,4 +1,4 @@
-"""What a snapshot is, and what can be wrong with one."""
+"""A snapshot, and the errors of saving and reading one."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class SnapshotError(Exception):
 
 
 class DamagedSnapshotError(SnapshotError):
-    """The files are there but are not what was written."""
+    """The files exist but differ from what was written."""
 
 
 class UnreachableError(SnapshotError):
-    """The place cannot be read just now; nobody knows what is there."""
+    """The location cannot be read at the moment, so its content is unknown."""
 
 
 class NotDeletedError(SnapshotError):

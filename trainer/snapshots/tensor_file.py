@@ -1,7 +1,7 @@
 """A safetensors file in pieces, which are the arrays' own memory.
 
-The library's own ``save`` holds the file twice in memory, and its ``save_file`` does not say when
-the file is on the disk. Source: https://github.com/safetensors/safetensors, section Format.
+Why not the library's: docs/decisions/snapshots.md#the-safetensors-header-is-written-here.
+Source: https://github.com/safetensors/safetensors, section Format.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def tensor_file(arrays: Mapping[str, Array]) -> list[memoryview]:
 
 
 def size(pieces: Sequence[memoryview]) -> int:
-    """In bytes."""
+    """The file's size in bytes."""
     return sum(piece.nbytes for piece in pieces)
 
 
 def sha256(pieces: Sequence[memoryview]) -> str:
-    """Of the pieces one after the other, in hexadecimal digits."""
+    """SHA-256 of the pieces one after the other, in hexadecimal digits."""
     sha = hashlib.sha256()
     for piece in pieces:
         sha.update(piece)

@@ -1,4 +1,4 @@
-"""Saving snapshots while the run goes on."""
+"""Save snapshots while training goes on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a save ended.
+    """The outcome of a save.
 
     Attributes:
         error: why it failed; None if it did not.
-        seconds: that it took.
+        seconds: its duration.
         size: of its arrays, in bytes.
     """
 
@@ -34,10 +34,10 @@ class Outcome:
 
 
 class Writer:
-    """Saves in a thread of its own, one snapshot at a time.
+    """Saves in its own thread, one snapshot at a time.
 
-    Of each array it holds one copy, which it uses again in the next save. Its methods are for one
-    thread.
+    It holds one copy of each array, and reuses it in the next save. Call its methods from one
+    thread only.
     """
 
     def __init__(self, store: SnapshotStore) -> None:
@@ -48,7 +48,7 @@ class Writer:
         self._closed = False
 
     def offer(self, step: int, arrays: Mapping[str, Array], document: dict[str, Any]) -> bool:
-        """Begin to save a copy of all this; the caller may change it afterwards.
+        """Begin to save a copy of the arguments, which the caller may change afterwards.
 
         Returns:
             False, and nothing is copied, if a save is in progress or the writer is closed.
@@ -57,7 +57,7 @@ class Writer:
             return False
         self._copies = {name: self._copy(name, array) for name, array in arrays.items()}
         snapshot = Snapshot(step, self._copies, copy.deepcopy(document))
-        # A daemon: a store that never answers shall not keep the process from ending.
+        # A daemon, so that a store that never answers does not keep the process alive.
         self._thread = threading.Thread(
             target=self._save, args=(snapshot,), name="snapshot", daemon=True
         )
@@ -65,16 +65,16 @@ class Writer:
         return True
 
     def finished(self) -> Outcome | None:
-        """The outcome of the earliest save that has ended and was not yet told; never waits."""
+        """The next outcome of a finished save, each once and in order; does not wait."""
         if not self.idle() or not self._outcomes:
             return None
         return self._outcomes.popleft()
 
     def close(self, seconds: float) -> bool:
-        """Wait for the save in progress and take no more.
+        """Wait for the save in progress and accept no more.
 
         Returns:
-            Whether it has ended; if not, it goes on until the process ends.
+            Whether the save has ended; if not, it goes on until the process ends.
         """
         self._closed = True
         if self._thread is not None:
@@ -96,7 +96,7 @@ class Writer:
         error, started = None, time.perf_counter()
         try:
             self._store.save(snapshot)
-        except Exception as caught:  # the run shall hear of it, whatever it is
+        except Exception as caught:  # whatever it is, it becomes the outcome
             error = caught
         seconds = time.perf_counter() - started
         size = sum(array.nbytes for array in snapshot.arrays.values())

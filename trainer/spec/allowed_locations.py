@@ -1,4 +1,4 @@
-"""Where the paths of a specification may lead."""
+"""The folders into which the paths of a specification may lead."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
 
 @dataclass(frozen=True)
 class SpecRoots:
-    """By what a path is for: ``data.path``, ``model.start_from``, ``snapshots.location``."""
+    """The roots of ``data.path``, ``model.start_from`` and ``snapshots.location``."""
 
     data: Roots = ANYWHERE
     checkpoints: Roots = ANYWHERE
     snapshots: Roots = ANYWHERE
 
     def message(self) -> runner_pb2.Roots | None:
-        """For a runner; None for everywhere."""
+        """The message for a runner; None if paths may lead anywhere."""
         if self.data.folders is None or self.snapshots.folders is None:
             return None
         return runner_pb2.Roots(data=self.data.folders, snapshots=self.snapshots.folders)

@@ -1,7 +1,7 @@
 """Pydantic types for the tables of blocks: ``{type = "affine", units = 10}`` becomes Affine(10).
 
-The tables and their frozen dataclasses are the only place where a block's fields are written;
-a new row is at once a legal type in a specification.
+A block's fields are written in its frozen dataclass and nowhere else. A new row of a table is at
+once a legal type in a specification.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CONFIG = ConfigDict(extra="forbid", strict=True)
 
 
 def table(block: type[Any]) -> Any:
-    """One dataclass, in the document a table of its fields."""
+    """A dataclass that the document has as a table of its fields."""
     return Annotated[
         _fields_of(block),
         AfterValidator(lambda model: block(**dict(model))),
@@ -37,7 +37,7 @@ def table(block: type[Any]) -> Any:
 
 
 def tagged(rows: Mapping[str, type[Any]], key: str) -> Any:
-    """A union of a table's dataclasses, told apart by ``key`` in the document."""
+    """A union of a table's dataclasses, which ``key`` in the document distinguishes."""
 
     def tag(value: Any) -> Any:
         return value.get(key) if isinstance(value, dict) else None

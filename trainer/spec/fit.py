@@ -1,4 +1,4 @@
-"""Whether a specification fits its data, its checkpoint and the cluster: checks that open files."""
+"""Checks that open files: does a specification fit its data, its checkpoint and the cluster?"""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_PARAMETERS = 2**31 - 1
 
 
 def check_against_data(spec: RunSpec, workers_limit: int | None = None) -> Description:
-    """Check what depends on the data, a checkpoint and the cluster.
+    """Check everything that depends on the data, a checkpoint and the cluster.
 
-    Reads headers and labels only of the data, and all of the checkpoint.
+    Reads only headers and labels of the data, but the whole checkpoint.
 
     Args:
-        workers_limit: how many workers can run at once, None where it is not known.
+        workers_limit: how many workers can run at once; None if unknown.
 
     Raises:
         InvalidSpecError: with every mistake that was found.
@@ -34,7 +34,7 @@ def check_against_data(spec: RunSpec, workers_limit: int | None = None) -> Descr
 
 
 def describe_data(spec: RunSpec) -> Description:
-    """What headers and labels tell of the data. Raises InvalidSpecError."""
+    """Describe the data by its headers and labels. Raises InvalidSpecError."""
     path = getattr(spec.source, "path", None)
     if path is not None and not Path(path).is_absolute():
         raise InvalidSpecError(
@@ -49,7 +49,7 @@ def describe_data(spec: RunSpec) -> Description:
 
 
 def mistakes(spec: RunSpec, data: Description, workers_limit: int | None = None) -> list[Violation]:
-    """What is wrong with a specification beside its data, as ``check_against_data`` has it."""
+    """The mistakes that ``check_against_data`` raises, for data that are described."""
     shapes = shape_mistakes(spec, data)
     return [
         *(shapes or _checkpoint_mistakes(spec, data)),
@@ -58,7 +58,7 @@ def mistakes(spec: RunSpec, data: Description, workers_limit: int | None = None)
 
 
 def shape_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
-    """What is wrong with the network and its loss beside the data."""
+    """The mistakes of the network and its loss on these data."""
     job = spec.job()
     network = job.network(data)
     try:
@@ -73,7 +73,7 @@ def shape_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
 
 
 def size_mistakes(parameters: int) -> list[Violation]:
-    """What is wrong with a network's number of parameters."""
+    """The mistakes in a network's number of parameters."""
     if parameters > MAX_PARAMETERS:
         return [Violation("model.layers", f"{parameters:,} parameters; at most {MAX_PARAMETERS:,}")]
     if parameters == 0:
@@ -82,7 +82,7 @@ def size_mistakes(parameters: int) -> list[Violation]:
 
 
 def _checkpoint_mistakes(spec: RunSpec, data: Description) -> list[Violation]:
-    """What is wrong with the weights to start from, for a network that is right."""
+    """The mistakes of the weights to start from, for a correct network."""
     location = spec.model.start_from
     if location is not None:
         try:

@@ -1,4 +1,4 @@
-"""What a run is asked to do: the specification, and every check that needs no data.
+"""The specification of a run, and every check that needs no data.
 
 The same fields stand in a TOML file, in ``sumgrad.trainer.v1.RunSpec`` and here;
 docs/specification.md explains them.
@@ -129,11 +129,11 @@ class RunSpec(_Section):
     snapshots: Snapshots = Snapshots()
     faults: Annotated[list[table(Fault)], Field(max_length=100)] = []  # type: ignore[valid-type]
 
-    # Not the user's to give, so no field: see within.
+    # Set by ``within`` and not by users, so no field.
     _roots: SpecRoots = PrivateAttr(default=SpecRoots())
 
     def within(self, roots: SpecRoots) -> RunSpec:
-        """The same, whose paths are opened only where they lead into these folders."""
+        """The same specification, whose paths are opened only if they lead into these folders."""
         data = replace(self.data, roots=roots.data) if hasattr(self.data, "roots") else self.data
         spec = self.model_copy(update={"data": data})
         spec._roots = roots

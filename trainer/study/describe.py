@@ -1,4 +1,4 @@
-"""What a specification makes of a sample, layer by layer, without building any array."""
+"""Shapes and work of a network, layer by layer, without building any array."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class LayerWork:
 
     Attributes:
         type: its name in the specification.
-        forward, backward: floating-point operations of a step. Backward is 0 below the first
-            layer with parameters, where nobody goes; in that layer it still counts δX, which
+        forward, backward: floating-point operations of a step. Backward skips the layers below
+            the first one with parameters, which count 0; in that layer it still counts δX, which
             training skips.
-        bytes: float32 outputs of the whole batch, kept for the way back, parameters read and
+        bytes: float32 outputs of the whole batch, kept for backward, parameters read and
             gradients written.
     """
 
@@ -44,7 +44,7 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class NetworkDescription:
-    """A run's shapes and sizes; what needs data that was not read is None.
+    """A run's shapes and sizes; fields that need data which were not read are None.
 
     Attributes:
         input_bytes: the float32 samples of a batch.
@@ -82,10 +82,10 @@ class NetworkDescription:
 
 
 def describe(spec: RunSpec, input_shape: Shape | None = None) -> NetworkDescription:
-    """Shapes, parameters and work of every layer, and the run's steps.
+    """Describe shapes, parameters and work of every layer, and the run's steps.
 
     Args:
-        input_shape: of a sample, instead of the data's; the data is then not looked at.
+        input_shape: of a sample, instead of the data's; the data are then not read.
 
     Raises:
         InvalidSpecError: the data cannot be read, a layer does not fit the one before it, or the

@@ -1,4 +1,4 @@
-"""Is every derivative of a specification's network right? Held against differences, in float64."""
+"""Check every derivative of a specification's network against differences, in float64."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 
 DRAWS = 5
-"""Fresh parameters, inputs, feedback and direction, each for every derivative."""
+"""Draws of parameters, inputs, feedback and direction for every derivative."""
 
 REDRAWS = 25
-"""How often a draw beside a kink is made again, in all draws of a derivative together."""
+"""How often draws at a kink are repeated, in all draws of a derivative together."""
 
 PARAMETER_NOISE = 0.01
-"""Added to initial values: a mistake in a factor would not show while a bias is zero."""
+"""Added to initial values: while a bias is zero, a wrong factor of it would not show."""
 
 MAX_PARAMETERS = 50_000_000
 """The check needs about six float64 vectors of this length: 2.4 GB."""

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RunnerServiceStub:
-    """Called by runners only; the token was handed to the runner when it was launched.
+    """Called by runners only, with the token that each received at its launch.
     """
 
     def __init__(self, channel):
@@ -53,27 +53,27 @@ class RunnerServiceStub:
 
 
 class RunnerServiceServicer:
-    """Called by runners only; the token was handed to the runner when it was launched.
+    """Called by runners only, with the token that each received at its launch.
     """
 
     def TakeRun(self, request, context):
-        """What to do. Starts the attempt.
+        """Get the run's specification and start the attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Report(self, request, context):
-        """What happened since the last call. Sent again until it is answered: reports that are
-        stored already are passed over.
+        """Report what happened since the last call. Reports are sent again until they are acknowledged;
+        those that are stored already are skipped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutWeights(self, request_iterator, context):
-        """The file of the weights, from a runner that does not share the run's directory. It is stored
-        when it has come whole, and takes the place of one that was sent before.
+        """Upload the weights file, from a runner that does not share the run's directory. A whole upload
+        is stored, and replaces an earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,7 @@ def add_RunnerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunnerService:
-    """Called by runners only; the token was handed to the runner when it was launched.
+    """Called by runners only, with the token that each received at its launch.
     """
 
     @staticmethod

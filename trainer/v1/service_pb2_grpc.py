@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class TrainerServiceStub:
-    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason tells apart
-    what has the same code.
+    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason distinguishes
+    errors of the same code.
     """
 
     def __init__(self, channel):
@@ -114,8 +114,8 @@ class TrainerServiceStub:
 
 
 class TrainerServiceServicer:
-    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason tells apart
-    what has the same code.
+    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason distinguishes
+    errors of the same code.
     """
 
     def SubmitRun(self, request, context):
@@ -148,7 +148,7 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PauseRun(self, request, context):
-        """Have a run take a snapshot and stop there, until it is resumed. A queued run is paused at once.
+        """Stop a run at a snapshot until it is resumed. A queued run is paused at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,24 +162,23 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ScaleRun(self, request, context):
-        """Give a run another number of workers, whether it is running or not. Never changes its result.
+        """Change the number of workers of a run, whether it is running or not. Never changes its result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRun(self, request, context):
-        """Forget a run that has ended, with its events, and delete its folder below the state folder, in
-        which are its weights. What it left in a snapshots.location of its own stays there.
-        FAILED_PRECONDITION before its end.
+        """Delete a run that has ended, its events, and its folder below the state folder, with its
+        weights. Snapshots in a snapshots.location stay there. FAILED_PRECONDITION before the run's end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Every event of the run, in order, each once, and where it stands while it waits; ends when the
-        run has ended. When the service stops: UNAVAILABLE, whose ErrorInfo has the metadata
+        """Every event of the run, in order, each once, and its place in the queue while it waits; ends
+        with the run. When the service stops: UNAVAILABLE, whose ErrorInfo has the metadata
         "after_sequence", with which the stream goes on at the next service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -187,7 +186,7 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """What has happened to a run so far, oldest first.
+        """The events of a run so far, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,30 +200,30 @@ class TrainerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ValidateSpec(self, request, context):
-        """What SubmitRun would say of a specification; nothing is stored.
+        """Check a specification as SubmitRun does, without storing anything.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamLogs(self, request, context):
-        """What the processes of a run have logged and printed. Ends with what there is now or, when it
-        is to follow, with the run.
+        """The lines that the processes of a run have logged and printed. Ends with the last line so far
+        or, when it follows the run, with the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadWeights(self, request, context):
-        """A safetensors file with the weights of a run, or of a snapshot of it. FAILED_PRECONDITION
-        where there are none yet, or the service cannot read them.
+        """A safetensors file with the weights of a run, or of one of its snapshots. FAILED_PRECONDITION
+        if there are none yet, or the service cannot read them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Predict(self, request, context):
-        """What the network of a run gives for some rows, evaluated as in training's tests.
+        """The scores of a run's network for some rows, evaluated as held-out rows are in training.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,8 +316,8 @@ def add_TrainerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainerService:
-    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason tells apart
-    what has the same code.
+    """Every refusal carries a google.rpc.ErrorInfo of the domain "sumgrad", whose reason distinguishes
+    errors of the same code.
     """
 
     @staticmethod

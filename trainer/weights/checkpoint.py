@@ -1,4 +1,4 @@
-"""Reading what a user names to start from."""
+"""Read the checkpoint that a user names to start from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
 
 
 def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
-    """A snapshot, or the weights alone, of any run.
+    """Read a snapshot, or the weights alone, of any run.
 
     Args:
         location: path or address of either file of a snapshot; of a folder with snapshots, the
@@ -22,8 +22,8 @@ def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
         roots: where a path may lead.
 
     Raises:
-        UnreachableError: if the place cannot be read just now.
-        SnapshotError: if there is none, or it is not as it was written.
+        UnreachableError: if the location cannot be read at the moment.
+        SnapshotError: if there is no checkpoint, or it differs from what was written.
     """
     parent, name = os.path.split(location)
     stem, suffix = Path(name).stem, Path(name).suffix
@@ -43,7 +43,7 @@ def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
 
 
 def _newest(location: str, roots: Roots) -> Snapshot:
-    """Of a folder's snapshots."""
+    """The newest good snapshot of a folder."""
     try:
         is_file = Path(location).is_file()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How parameters lie in the flat vector, and the digest of both."""
+"""The layout of parameters in the flat vector, and the digest of both."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def starting_weights(location: str, network: Network, roots: Roots = ANYWHERE) -
         roots: where a path may lead.
 
     Raises:
-        SnapshotError: it cannot be read, or is of another network.
+        SnapshotError: it cannot be read, or belongs to another network.
     """
     found = parameters(location, read_checkpoint(location, roots))
     wanted = layout(network)
@@ -34,10 +34,10 @@ def starting_weights(location: str, network: Network, roots: Roots = ANYWHERE) -
 
 
 def parameters(location: str, checkpoint: Snapshot) -> dict[str, Array]:
-    """Every parameter by its name, as a weights file has them.
+    """Every parameter by its name, as in a weights file.
 
     Raises:
-        SnapshotError: it does not say.
+        SnapshotError: the snapshot lacks the names.
     """
     if not checkpoint.document:
         return checkpoint.arrays
@@ -56,7 +56,7 @@ def _split(flat: Array, named: list[Any]) -> dict[str, Array]:
 
 
 def _misfit(found: dict[str, Array], wanted: list[list[Any]]) -> str:
-    """The first parameter that is missing, of another kind, or too many; empty if all fit."""
+    """The first parameter that is missing, differs, or is too many; empty if all fit."""
     for name, shape in wanted:
         if name not in found:
             return f"it has no {name}"

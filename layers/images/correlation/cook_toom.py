@@ -22,8 +22,8 @@ POINTS = [Fraction(p) for p in ("0", "1", "-1", "2", "-2", "1/2", "-1/2")]
 of them is 2 to 3 times as far from the exact one as a plain sum's
 (docs/decisions/layers.md#cooktoom-over-eight-points-at-most)."""
 
-LARGEST = len(POINTS) + 1
-"""Products of the largest algorithm."""
+MAX_PRODUCTS = len(POINTS) + 1
+"""Products of the largest algorithm, so bound of m + r − 1."""
 
 Matrix = list[list[Fraction]]
 
@@ -38,7 +38,7 @@ class CookToom(NamedTuple):
 
 @lru_cache
 def cook_toom(m: int, r: int) -> CookToom:
-    """F(m, r) in float64, exact to the last bit of it; m + r − 1 ≤ LARGEST.
+    """F(m, r) in float64, exact to the last bit of it; m + r − 1 ≤ MAX_PRODUCTS.
 
     Where m is 1, nothing can be saved, and the products are the plain ones.
     """

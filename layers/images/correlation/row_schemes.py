@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from sumgrad.layers.base.arrays import Array
-from sumgrad.layers.images.correlation.cook_toom import LARGEST, cook_toom
+from sumgrad.layers.images.correlation.cook_toom import MAX_PRODUCTS, cook_toom
 
 STACK_BELOW = 32
 """Numbers in a row of a window below which products are too thin to be fast."""
@@ -199,5 +199,5 @@ class FastRows:
 
 def _tile_rows(rows: int, kernel_rows: int) -> int:
     """The m that needs the fewest products, the smallest such one."""
-    candidates = range(1, max(1, LARGEST + 1 - kernel_rows) + 1)
+    candidates = range(1, max(1, MAX_PRODUCTS + 1 - kernel_rows) + 1)
     return min(candidates, key=lambda m: (-(-rows // m) * (m + kernel_rows - 1), m))

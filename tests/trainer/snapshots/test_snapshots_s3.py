@@ -314,7 +314,7 @@ def test_a_large_snapshot_is_put_whole_so_that_no_parts_of_it_can_be_left(bucket
 def test_a_snapshot_that_is_too_large_to_be_put_whole_is_not_saved(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_folder, "LARGEST_PUT", 10_000)
+    monkeypatch.setattr(object_folder, "MAX_PUT_BYTES", 10_000)
     with (
         failing(0, None, for_ever=False) as made,
         pytest.raises(SnapshotError, match=r"step 1 was not saved .*S3 takes 10000 bytes at once"),

@@ -1,4 +1,4 @@
-"""What every schedule is: one pure function of how far the run is."""
+"""The protocol of a schedule: one pure function of how far the run is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple, Protocol
 
 
 class Moment(NamedTuple):
-    """How far a run is when a step begins.
+    """The progress of a run when a step begins.
 
     Attributes:
         step: steps done, so the first step has 0.
         steps: of the whole run.
         steps_per_epoch: of a whole epoch.
-        held_out: E_out after each epoch that is through.
+        held_out: E_out after each finished epoch.
     """
 
     step: int
@@ -22,12 +22,12 @@ class Moment(NamedTuple):
 
 
 class Schedule(Protocol):
-    """How the learning rate changes in the course of a run.
+    """The course of the learning rate in a run.
 
-    A frozen dataclass of hyper-parameters. It keeps no state: all that it goes by is in the
-    moment, so a run that is resumed needs nothing of it.
+    A frozen dataclass of hyper-parameters. It keeps no state: everything that it depends on is in
+    the moment, so there is nothing to restore in a resumed run.
     """
 
     def scale(self, moment: Moment) -> float:
-        """What the base learning rate is multiplied by in this step, from 0 to 1."""
+        """The factor of the base learning rate in this step, from 0 to 1."""
         ...

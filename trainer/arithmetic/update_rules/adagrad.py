@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sumgrad.layers.base.arrays import Array
-from sumgrad.layers.base.hyperparameters import SMALLEST_NORMAL, above, require
+from sumgrad.layers.base.hyperparameters import MIN_NORMAL, above, require
 from sumgrad.trainer.arithmetic.update_rules.update_rule import State
 
 
@@ -22,7 +22,7 @@ class Adagrad:
     epsilon: float = 1e-10
 
     def __post_init__(self) -> None:
-        require(self, learning_rate=above(0), epsilon=above(SMALLEST_NORMAL))
+        require(self, learning_rate=above(0), epsilon=above(MIN_NORMAL))
 
     def init(self, size: int) -> State:
         return {"sum_of_squares": np.zeros(size, np.float32)}

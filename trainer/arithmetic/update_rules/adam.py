@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sumgrad.layers.base.arrays import Array
-from sumgrad.layers.base.hyperparameters import SMALLEST_NORMAL, above, require, within
+from sumgrad.layers.base.hyperparameters import MIN_NORMAL, above, require, within
 from sumgrad.trainer.arithmetic.update_rules.update_rule import State
 
 
@@ -36,7 +36,7 @@ class Adam:
             learning_rate=above(0),
             beta1=within(0, 1),
             beta2=within(0, 1),
-            epsilon=above(SMALLEST_NORMAL),
+            epsilon=above(MIN_NORMAL),
         )
 
     def init(self, size: int) -> State:

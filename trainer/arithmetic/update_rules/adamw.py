@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sumgrad.layers.base.arrays import Array
-from sumgrad.layers.base.hyperparameters import SMALLEST_NORMAL, above, not_below, require, within
+from sumgrad.layers.base.hyperparameters import MIN_NORMAL, above, not_below, require, within
 from sumgrad.trainer.arithmetic.update_rules.adam import Adam
 from sumgrad.trainer.arithmetic.update_rules.update_rule import State
 
@@ -25,7 +25,7 @@ class AdamW(Adam):
             learning_rate=above(0),
             beta1=within(0, 1),
             beta2=within(0, 1),
-            epsilon=above(SMALLEST_NORMAL),
+            epsilon=above(MIN_NORMAL),
             weight_decay=not_below(0),
         )
 

@@ -1,4 +1,4 @@
-"""What happens to an averaged gradient before and in its update."""
+"""From an averaged gradient to the next weights: clipping, weight decay, update rule."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sumgrad.layers.base.arrays import Array
-from sumgrad.layers.base.hyperparameters import SMALLEST_NORMAL, above, require, within
+from sumgrad.layers.base.hyperparameters import MIN_NORMAL, above, require, within
 from sumgrad.trainer.arithmetic.update_rules.update_rule import State
 
 
@@ -32,7 +32,7 @@ class RMSProp:
             self,
             learning_rate=above(0),
             decay=within(0, 1),
-            epsilon=above(SMALLEST_NORMAL),
+            epsilon=above(MIN_NORMAL),
         )
 
     def init(self, size: int) -> State:

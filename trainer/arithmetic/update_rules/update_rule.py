@@ -1,4 +1,4 @@
-"""What every update rule is: two pure functions over the flat vector."""
+"""The protocol of an update rule: two pure functions over the flat vector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UpdateRule(Protocol):
         ...
 
     def init(self, size: int) -> State:
-        """State vectors of this length, as they are before the first step."""
+        """State vectors of this length, with their values before the first step."""
         ...
 
     def update(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sumgrad.layers.base.arrays import Array
-from sumgrad.layers.images.correlation.cook_toom import LARGEST, POINTS, cook_toom
+from sumgrad.layers.images.correlation.cook_toom import MAX_PRODUCTS, POINTS, cook_toom
 
-SIZES = [(m, r) for m in range(1, LARGEST + 1) for r in range(1, LARGEST + 2 - m)]
+SIZES = [(m, r) for m in range(1, MAX_PRODUCTS + 1) for r in range(1, MAX_PRODUCTS + 2 - m)]
 
 every_size = pytest.mark.parametrize(("m", "r"), SIZES)
 every_fast_size = pytest.mark.parametrize(("m", "r"), [size for size in SIZES if size[0] > 1])
@@ -68,7 +68,7 @@ def test_the_input_is_transformed_by_whole_numbers(m: int, r: int) -> None:
     np.testing.assert_array_equal(BT, BT.round())
 
 
-@pytest.mark.parametrize("r", [1, 3, LARGEST + 5])
+@pytest.mark.parametrize("r", [1, 3, MAX_PRODUCTS + 5])
 def test_for_one_output_the_products_are_the_plain_ones(r: int) -> None:
     AT, G, BT = cook_toom(1, r)
     np.testing.assert_array_equal(AT, np.ones((1, r)))
@@ -77,4 +77,4 @@ def test_for_one_output_the_products_are_the_plain_ones(r: int) -> None:
 
 
 def test_no_point_is_used_twice() -> None:
-    assert len(set(POINTS)) == len(POINTS) == LARGEST - 1
+    assert len(set(POINTS)) == len(POINTS) == MAX_PRODUCTS - 1
