@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+import grpc
 import numpy as np
 import pytest
 
@@ -20,9 +22,10 @@ from sumgrad.trainer.client.prediction import Prediction
 from sumgrad.trainer.durable_file import durable_file, durable_file_on_loop, name_of_partial
 from sumgrad.trainer.service.outputs.weights_inbox import WeightsDamagedError, receive
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
-from sumgrad.trainer.v1 import runner_pb2, service_pb2
+from sumgrad.trainer.v1 import runner_pb2, service_pb2, service_pb2_grpc
 from sumgrad.trainer.weights.weight_file import write_weights
 
+SECONDS = 30.0
 CONTENT = b"what is to be kept"
 SHA256 = hashlib.sha256(CONTENT)
 
@@ -62,31 +65,42 @@ def received(path: Path, sent: bytes = CONTENT) -> None:
     asyncio.run(receive(path, file, chunks(), len(CONTENT), permitted))
 
 
-def responses() -> Generator[service_pb2.DownloadWeightsResponse, None, None]:
-    yield service_pb2.DownloadWeightsResponse(file=service_pb2.WeightsFile(size=len(CONTENT)))
-    yield service_pb2.DownloadWeightsResponse(data=CONTENT)
-    yield service_pb2.DownloadWeightsResponse(sha256=SHA256.hexdigest())
+class PlayedService(service_pb2_grpc.TrainerServiceServicer):
+    """Has weights to download."""
+
+    def DownloadWeights(  # noqa: N802
+        self, request: service_pb2.DownloadWeightsRequest, context: grpc.ServicerContext
+    ) -> Iterator[service_pb2.DownloadWeightsResponse]:
+        file = service_pb2.WeightsFile(size=len(CONTENT))
+        yield service_pb2.DownloadWeightsResponse(file=file)
+        yield service_pb2.DownloadWeightsResponse(data=CONTENT)
+        yield service_pb2.DownloadWeightsResponse(sha256=SHA256.hexdigest())
+
+
+@contextmanager
+def played_service() -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(2))
+    service_pb2_grpc.add_TrainerServiceServicer_to_server(PlayedService(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait(SECONDS)
 
 
 def downloaded(path: Path) -> None:
-    with (
-        Client("127.0.0.1:1") as client,
-        mock.patch.object(client, "_weights", return_value=responses()),
-    ):
+    with played_service() as address, Client(address) as client:
         client.save_weights("r-1", path)
 
 
 def downloaded_on_a_loop(path: Path) -> None:
-    async def stream() -> AsyncGenerator[service_pb2.DownloadWeightsResponse]:
-        for response in responses():
-            yield response
+    async def download(address: str) -> None:
+        async with AsyncClient(address) as client:
+            await client.save_weights("r-1", path)
 
-    async def download() -> None:
-        async with AsyncClient("127.0.0.1:1") as client:
-            with mock.patch.object(client, "_weights", return_value=stream()):
-                await client.save_weights("r-1", path)
-
-    asyncio.run(download())
+    with played_service() as address:
+        asyncio.run(download(address))
 
 
 def scores(path: Path) -> None:
