@@ -13,9 +13,14 @@ snapshots   How is a run saved so that it resumes exactly?
 record      What is known of a run?
 v1          Messages and services, generated from proto/trainer/v1.
 
-Beside the rooms: ``errors`` (mistakes that the caller can mend), ``addresses`` (host:port),
-``host`` (this machine), ``durable_file`` (a file that is whole or absent), ``token_format`` (the
-text of an access token) and ``extras`` (which installation brings a package).
+Beside the rooms:
+
+errors        mistakes that the caller can mend
+addresses     host:port
+host          this machine
+durable_file  a file that is whole or absent
+token_format  the text of an access token
+extras        what a base installation leaves out, and the line that installs it
 
 A picture of one step, and of who may import whom: docs/how-it-works.md#one-step.
 """
