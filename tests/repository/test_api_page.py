@@ -24,7 +24,7 @@ def section(heading: str) -> str:
 def error_rows() -> list[str]:
     kinds = {name: f"`{kind.__name__}`" for name, kind in REASONS.items()}
     kinds[reason(InvalidSpecError)] = f"`{InvalidSpecError.__name__}`"
-    kinds |= {reason(kind): "only runners are told" for kind in RUNNER_CODES}
+    kinds |= {reason(kind): "only runners receive it" for kind in RUNNER_CODES}
     return [
         f"| `{reason(kind)}` | {code.name} | {kinds[reason(kind)]} |"
         for kind, code in sorted(CODES.items(), key=lambda item: reason(item[0]))
