@@ -1,4 +1,4 @@
-"""The service: the one process that clients call, which queues runs and looks after them.
+"""Who takes, queues and looks after runs? The service: the one process that clients call.
 
 ``service.py`` puts the parts together and ``settings.py`` says what may be set; ``embedded.py`` is
 a service inside another program. A call passes the rooms in this order:
