@@ -107,10 +107,10 @@ class PlayedRunner:
         return self.send(runner_pb2.RunReport(number=self._number, **kind))
 
     def send(self, *reports: runner_pb2.RunReport) -> bool:
-        return bool(self.wishes(*reports).cancel)
+        return bool(self.response_to(*reports).cancel)
 
-    def wishes(self, *reports: runner_pb2.RunReport) -> runner_pb2.ReportResponse:
-        """What the service answers to these reports."""
+    def response_to(self, *reports: runner_pb2.RunReport) -> runner_pb2.ReportResponse:
+        """Send these reports; what the service answers."""
         request = runner_pb2.ReportRequest(**self._who, reports=reports)
         response: runner_pb2.ReportResponse = self._stub.Report(request, timeout=SECONDS)
         return response

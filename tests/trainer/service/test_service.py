@@ -680,16 +680,16 @@ def test_a_running_run_is_paused_when_its_runner_says_so_and_goes_on_when_it_is_
     service: RunningService, document: dict[str, Any]
 ) -> None:
     run, runner = submit_and_take(service, document)
-    assert not runner.wishes().pause
+    assert not runner.response_to().pause
     assert service.client.pause(run.id).state == RUNNING
-    assert runner.wishes().pause
+    assert runner.response_to().pause
     runner.report(paused=runner_pb2.Paused(step=9))
     paused = service.client.get(run.id)
     assert (paused.state, paused.message) == (PAUSED, "paused at step 9")
     assert service.client.resume(run.id).state in (QUEUED, LAUNCHING)
     second = service.next_runner()
     second.take()
-    assert not second.wishes().pause
+    assert not second.response_to().pause
     second.report(finished=RESULT)
     assert service.client.wait(run.id).state == SUCCEEDED
 
@@ -700,7 +700,7 @@ def test_whoever_pauses_a_run_sees_why_it_goes_on(
     run, runner = submit_and_take(service, document)
     pausing = threading.Thread(target=command_line.pause, args=(run.id, True, service.address))
     pausing.start()
-    eventually(lambda: runner.wishes().pause)
+    eventually(lambda: runner.response_to().pause)
     eventually(lambda: runner.report(warning=run_pb2.Warning(message="no room")) or said(capfd))
     runner.report(paused=runner_pb2.Paused(step=9))
     pausing.join(30)
@@ -765,9 +765,9 @@ def test_a_running_run_is_scaled_through_its_runner(
     service: RunningService, document: dict[str, Any]
 ) -> None:
     run, runner = submit_and_take(service, document)
-    assert runner.wishes().workers == 2
+    assert runner.response_to().workers == 2
     assert service.client.scale(run.id, 1).workers == 1
-    assert runner.wishes().workers == 1
+    assert runner.response_to().workers == 1
 
 
 def test_a_queued_run_is_launched_with_the_workers_that_it_was_scaled_to(

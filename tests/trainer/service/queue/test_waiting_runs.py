@@ -65,7 +65,7 @@ def test_a_higher_priority_starts_first(
         2,
         f"{high.id} is before it",
     )
-    assert not runner.wishes().pause
+    assert not runner.response_to().pause
     runner.report(finished=RESULT)
     assert service.launcher.next_launch().run_id == high.id
 
@@ -75,7 +75,7 @@ def test_a_run_that_gives_way_before_it_could_go_on_says_why_it_could_not(
 ) -> None:
     low, runner = running(service, document)
     high = service.client.submit(document, priority=1)
-    eventually(lambda: runner.wishes().pause)
+    eventually(lambda: runner.response_to().pause)
     runner.report(paused=runner_pb2.Paused(reason="its snapshots cannot be read"))
     waiting = service.client.get(low.id)
     told = f"preempted by {high.id}: its snapshots cannot be read"
@@ -89,7 +89,7 @@ def test_a_run_gives_way_to_a_higher_priority_and_goes_on_after_it(
     low, runner = running(service, document)
     runner.report(progress=run_pb2.Progress(step=9, steps=46, seconds_left=20))
     high = service.client.submit(document, priority=1)
-    eventually(lambda: runner.wishes().pause)
+    eventually(lambda: runner.response_to().pause)
     assert service.client.get(low.id).preempted_by == high.id
     assert place(service, high.id).reason == "needs 2 CPUs, 0 free; others are stopping"
     runner.report(paused=runner_pb2.Paused(step=10))
@@ -99,14 +99,14 @@ def test_a_run_gives_way_to_a_higher_priority_and_goes_on_after_it(
     assert (waiting.preempted_by, waiting.fruitless_attempts) == ("", 0)
     preemptor = service.next_runner()
     preemptor.take()
-    assert not preemptor.wishes().pause
+    assert not preemptor.response_to().pause
     preemptor.report(finished=RESULT)
 
     launch = service.launcher.next_launch()
     assert (launch.run_id, launch.attempt) == (low.id, 2)
     again = PlayedRunner(launch, service.channel)
     again.take()
-    assert not again.wishes().pause
+    assert not again.response_to().pause
     again.report(finished=RESULT)
     assert [service.client.wait(run.id).state for run in (low, high)] == [SUCCEEDED] * 2
     kinds = [event.WhichOneof("kind") for event in service.client.events(low.id)]
@@ -120,13 +120,13 @@ def test_an_equal_priority_waits_and_preemption_may_be_off(
     _, runner = running(service, document)
     high = service.client.submit(document, priority=5)
     assert place(service, high.id).reason == "needs 2 CPUs, 0 free"
-    assert not runner.wishes().pause
+    assert not runner.response_to().pause
     service.stop()
     service = start_service()
     run, runner = running(service, document, priority=5)
     waiting = service.client.submit(document, priority=5)
     assert place(service, waiting.id).reason
-    assert not runner.wishes().pause
+    assert not runner.response_to().pause
     assert not service.client.get(run.id).preempted_by
 
 
@@ -135,7 +135,7 @@ def test_a_run_that_gives_way_and_was_paused_by_hand_stays_paused(
 ) -> None:
     low, runner = running(service, document)
     service.client.submit(document, priority=1)
-    eventually(lambda: runner.wishes().pause)
+    eventually(lambda: runner.response_to().pause)
     service.client.pause(low.id)
     runner.report(paused=runner_pb2.Paused(step=10))
     assert service.client.get(low.id).state == PAUSED
@@ -147,7 +147,7 @@ def test_the_service_after_a_restart_still_knows_who_gives_way(
     first = start_service()
     low, runner = running(first, document)
     high = first.client.submit(document, priority=1)
-    eventually(lambda: runner.wishes().pause)
+    eventually(lambda: runner.response_to().pause)
     launched = set(first.launcher.jobs)
     first.stop()
     second = start_service(jobs=launched)

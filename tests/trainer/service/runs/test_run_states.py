@@ -55,7 +55,7 @@ def test_a_run_that_is_cancelled_while_it_pauses_is_cancelled(
 ) -> None:
     run, runner = running(service, document)
     run.pause()
-    assert runner.wishes().pause
+    assert runner.response_to().pause
     run.cancel()
     runner.report(paused=AT_3)  # it was at its snapshot already
     assert run.refresh().state == CANCELLED
@@ -68,7 +68,7 @@ def test_a_run_that_is_cancelled_while_it_gives_way_is_cancelled(
     run, runner = running(service, document)
     higher = service.client.submit(document, priority=5)
     eventually(lambda: run.refresh().preempted_by)
-    assert runner.wishes().pause
+    assert runner.response_to().pause
     run.cancel()
     runner.report(paused=AT_3)
     assert run.refresh().state == CANCELLED
@@ -121,7 +121,7 @@ def test_a_run_that_is_paused_while_it_is_launched_is_either_paused_or_launched(
     launch = service.launcher.next_launch()
     assert (state, launch.run_id) in [(PAUSED, following.id), (LAUNCHING, run.id)]
     if launch.run_id == run.id:
-        assert PlayedRunner(launch, service.channel).wishes().pause
+        assert PlayedRunner(launch, service.channel).response_to().pause
 
 
 @on_both_databases
@@ -181,7 +181,7 @@ def test_a_run_that_has_paused_while_ray_was_asked_about_its_runner_stays_paused
 
     service.launcher.state = state  # type: ignore[method-assign]
     run.pause()
-    assert runner.wishes().pause
+    assert runner.response_to().pause
     assert asked.wait(30)
     runner.report(paused=AT_3)
     following = service.client.submit(document)
@@ -257,7 +257,7 @@ def test_nothing_is_kept_in_mind_of_a_run_that_has_ended_though_its_runner_speak
     run, runner = running(service, document)
     run.cancel()
     runner.report(cancelled=runner_pb2.Cancelled())
-    assert runner.wishes().cancel
+    assert runner.response_to().cancel
     policy = service.parts.attempts._policy
     eventually(lambda: not policy.statuses)
 
@@ -275,7 +275,7 @@ def test_a_wish_is_told_to_the_runner_by_the_next_service(
     getattr(before.client, ask)(run.id)
     before.stop()
     after = start_service(jobs=[runner.launch.job])
-    wishes = PlayedRunner(runner.launch, after.channel).wishes()
+    wishes = PlayedRunner(runner.launch, after.channel).response_to()
     assert (wishes.cancel, wishes.pause) == (ask == "cancel", ask == "pause")
 
 
