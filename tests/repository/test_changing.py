@@ -38,6 +38,7 @@ CHANGES = {
     "A Prometheus series": Change(r"\bsumgrad_loss\b", 1),
     "A command-line verb": Change(r"^def verify\(", 1),
     "A setting of the service": Change(r"^    reflection: bool\b|settings\.reflection\b", 2),
+    "A table of the run store": Change(r"\bTOKENS\b|op\.create_table\(\s*\"tokens\"", 3),
 }
 
 
