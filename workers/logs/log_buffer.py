@@ -19,8 +19,8 @@ MOST_WAITING = 1_000
 SEND_SECONDS = 0.5
 """Lines are to be sent this often, if there are any."""
 
-OURS = ("trainer", "workers")
-"""The loggers of which everything from INFO on is kept; of others, warnings and errors."""
+OURS = "sumgrad"
+"""The logger of which everything from INFO on is kept; of others, warnings and errors."""
 
 
 class LogBuffer(logging.Handler):
@@ -39,8 +39,7 @@ class LogBuffer(logging.Handler):
     def capture(self) -> None:
         """Have what this whole process logs, and prints to a file, come here from now on."""
         logging.getLogger().addHandler(self)
-        for name in OURS:
-            logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(OURS).setLevel(logging.INFO)
         err, out = Printed(2), Printed(1)
         self._printed.append((logging.WARNING, err))
         if out.file == err.file:  # a job's driver has one file for both

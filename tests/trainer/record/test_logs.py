@@ -22,9 +22,11 @@ from sumgrad.trainer.runner.drill_journal import DrillJournal
 from sumgrad.trainer.runner.log_messages import tell
 from sumgrad.trainer.runner.upstream import outbox
 from sumgrad.trainer.runner.upstream.outbox import Outbox
+from sumgrad.trainer.server import parameter_server
 from sumgrad.trainer.service.cluster import attempts
 from sumgrad.trainer.service.outputs import run_logs
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
+from sumgrad.workers import worker
 from sumgrad.workers.logs import log_buffer
 from sumgrad.workers.logs.captured_output import Printed
 from sumgrad.workers.logs.log_buffer import LogBuffer
@@ -69,7 +71,7 @@ def rest(reader: LogReader) -> Iterator[run_pb2.LogLine]:
 
 @pytest.fixture
 def logger() -> Iterator[tuple[logging.Logger, LogBuffer]]:
-    logger, buffer = logging.getLogger("trainer.test_logs"), LogBuffer()
+    logger, buffer = logging.getLogger("sumgrad.trainer.test_logs"), LogBuffer()
     logger.addHandler(buffer)
     logger.setLevel(logging.INFO)
     yield logger, buffer
@@ -93,6 +95,27 @@ def test_a_logged_line_has_its_level_its_step_and_its_traceback(
     assert failed.message.endswith("ValueError: no good")
     assert not failed.HasField("step")
     assert buffer.take() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        (parameter_server.__name__, ["note", "warning"]),
+        (worker.__name__, ["note", "warning"]),
+        ("another_library", ["warning"]),
+    ],
+)
+def test_notes_are_kept_of_our_own_loggers_only(name: str, kept: list[str]) -> None:
+    buffer, ours = LogBuffer(), logging.getLogger(log_buffer.OURS)
+    level = ours.level
+    buffer.capture()
+    try:
+        logging.getLogger(name).info("note")
+        logging.getLogger(name).warning("warning")
+    finally:
+        logging.getLogger().removeHandler(buffer)
+        ours.setLevel(level)
+    assert messages(buffer.take()) == kept
 
 
 def test_lines_beyond_the_rate_are_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
