@@ -156,6 +156,7 @@ class ParameterServer:
         """Train to the end; the runner gets every report, the last of which tells the outcome."""
 
         def report(last: runner_pb2.RunReport) -> None:
+            self._rounds.report_counts()
             self._rounds.send_log()
             self._rounds.report(last)
 
@@ -441,6 +442,7 @@ class ParameterServer:
         )
         self._rounds.report(runner_pb2.RunReport(progress=progress))
         self._rounds.report(runner_pb2.RunReport(step_times=self._times.message()))
+        self._rounds.report_counts()
 
     def _report_epoch(self, held_out: Tally) -> None:
         state = self._state

@@ -52,6 +52,8 @@ from sumgrad.trainer.arithmetic.early_stopping import EarlyStopping
 from sumgrad.trainer.arithmetic.reduction import THREADED_SIZE
 from sumgrad.trainer.arithmetic.schedules import Cosine, Plateau, Schedule, Step
 from sumgrad.trainer.arithmetic.update_rules import SGD, UPDATE_RULES, Descent, Momentum
+from sumgrad.trainer.record import history
+from sumgrad.trainer.record.events import from_report
 from sumgrad.trainer.server.parameter_server import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.trainer.weights.layout import digest
@@ -605,6 +607,43 @@ def test_a_silent_worker_is_expelled(plan: TrainingPlan, undisturbed: run_pb2.Re
     assert expelled == [runner_pb2.ExpelWorker(worker="slow", reason=reason)]
     assert reports[-1].finished.workers == 1
     assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def counted(reports: list[runner_pb2.RunReport]) -> run_pb2.DispatchCounts:
+    """What the server's reports of its dispatch add up to."""
+    run = run_pb2.Run()
+    for report in reports:
+        if report.HasField("dispatch"):
+            history.apply(run, from_report(report))
+    return run.dispatch
+
+
+def test_what_late_and_silent_workers_cost_is_reported(plan: TrainingPlan) -> None:
+    with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
+        for _ in range(2):
+            answer_truly(slow, late)  # the second time it is a duplicate
+        task = task_of(slow)
+        answer_truly(quick, copy)  # in vain
+        run.pass_time(2.0)
+        assert task_of(quick) == task
+        run.pass_time(1.0)
+        answer_truly(slow, task)
+        task_of(slow)
+        run.pass_time(14.0)
+        assert_stopped(quick)
+        run.cancel()
+        reports = run.reports()
+    assert reports[-1].HasField("cancelled")
+    assert counted(reports) == run_pb2.DispatchCounts(
+        stale_answers=1, copies=2, dropped_copies=1, expelled=1
+    )
+
+
+def test_a_run_without_trouble_reports_no_counts(plan: TrainingPlan) -> None:
+    with running(plan, "w") as run:
+        run.start("w")
+        reports = run.reports()
+    assert not [report for report in reports if report.HasField("dispatch")]
 
 
 def memberships(reports: list[runner_pb2.RunReport]) -> list[tuple[str, bool, int, str]]:

@@ -104,6 +104,8 @@ class Rounds:
         self._log = log
         self._heard = self._pinged = clock()
         self._dispatch = Dispatch()
+        # What of the dispatch's counts has been reported.
+        self._reported = run_pb2.DispatchCounts()
         # Whoever has said anything and is not known to be gone.
         self._spoken: set[str] = set()
         self._task = work_pb2.Task()
@@ -393,6 +395,15 @@ class Rounds:
     def report(self, report: runner_pb2.RunReport) -> None:
         """Tell the runner."""
         self._hub.send(RUNNER, report.SerializeToString())
+
+    def report_counts(self) -> None:
+        """Report what the dispatch has counted since the last time, if it has counted anything."""
+        names = run_pb2.DispatchCounts.DESCRIPTOR.fields_by_name
+        counts = run_pb2.DispatchCounts(**{name: getattr(self._dispatch, name) for name in names})
+        if counts != self._reported:
+            new = {name: getattr(counts, name) - getattr(self._reported, name) for name in names}
+            self.report(runner_pb2.RunReport(dispatch=run_pb2.DispatchCounts(**new)))
+            self._reported = counts
 
     def send_log(self) -> None:
         """Tell the runner what this process has logged."""
