@@ -14,7 +14,7 @@ import numpy as np
 from sumgrad.layers.base.arrays import Array
 from sumgrad.layers.base.context import Key, Workspace
 from sumgrad.layers.losses import TargetError
-from sumgrad.workers.channel import Link, ServerAddress, Vectors
+from sumgrad.workers.channel import ServerAddress, Vectors, WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, DatasetError, Split, data_digest
 from sumgrad.workers.diagnosis import diagnose
 from sumgrad.workers.drills.drill import NO_FAULTS, Drill, FaultPlan
@@ -184,36 +184,36 @@ def work(
     """
     data = job.source.describe()
     size, rows = job.network(data).size, sums_needed(job.sampling(data).shards)
-    with Link(address, name, size, rows, vectors) as link:
+    with WorkerEndpoint(address, name, size, rows, vectors) as endpoint:
         try:
             loaded = job.source.load()
-            worker = Worker(job, loaded, link.weights, link.sums)
-            link.join(data_digest(loaded))
+            worker = Worker(job, loaded, endpoint.weights, endpoint.sums)
+            endpoint.join(data_digest(loaded))
             _LOG.info(
                 "ready on host %s as process %d: %d training rows, %s",
-                platform.node(), os.getpid(), len(loaded.train), link.kind,
+                platform.node(), os.getpid(), len(loaded.train), endpoint.kind,
             )  # fmt: skip
-            _send_log(link, log)
+            _send_log(endpoint, log)
             # A replacement, such as worker-0.1, is drilled as the worker that it replaces.
-            _serve(worker, link, faults.drill(name.partition(".")[0]), log)
+            _serve(worker, endpoint, faults.drill(name.partition(".")[0]), log)
         except (ServerSilentError, RefusedError):
             raise
         except Exception as error:
             permanent = isinstance(error, (DatasetError, TargetError))
-            link.fail(f"{type(error).__name__}: {error}", permanent)
+            endpoint.fail(f"{type(error).__name__}: {error}", permanent)
             raise
         finally:
-            _send_log(link, log)
+            _send_log(endpoint, log)
 
 
-def _send_log(link: Link, log: LogBuffer | None) -> None:
+def _send_log(endpoint: WorkerEndpoint, log: LogBuffer | None) -> None:
     if log is not None and (lines := log.take()):
-        link.log(lines)
+        endpoint.log(lines)
 
 
-def _serve(worker: Worker, link: Link, drill: Drill, log: LogBuffer | None) -> None:
+def _serve(worker: Worker, endpoint: WorkerEndpoint, drill: Drill, log: LogBuffer | None) -> None:
     while True:
-        message = link.receive(SILENCE_SECONDS)
+        message = endpoint.receive(SILENCE_SECONDS)
         if message is None:
             raise ServerSilentError(f"no word from the server for {SILENCE_SECONDS:.0f} s")
         kind = message.WhichOneof("kind")
@@ -224,18 +224,20 @@ def _serve(worker: Worker, link: Link, drill: Drill, log: LogBuffer | None) -> N
         if kind == "task":
             task = message.task
             if task.HasField("gradient"):
-                _answer_gradient(worker, link, drill, task)
+                _answer_gradient(worker, endpoint, drill, task)
             else:
-                link.answer(*worker.compute(task))
+                endpoint.answer(*worker.compute(task))
             worker.gather_ahead(task)
         if log is not None and log.due():
-            _send_log(link, log)
+            _send_log(endpoint, log)
 
 
-def _answer_gradient(worker: Worker, link: Link, drill: Drill, task: work_pb2.Task) -> None:
+def _answer_gradient(
+    worker: Worker, endpoint: WorkerEndpoint, drill: Drill, task: work_pb2.Task
+) -> None:
     step = task.gradient.step + 1
     poisoned = drill.at("compute", step)
     answer, vectors = worker.compute(task)
     if drill.at("answer", step) or poisoned:
-        link.sums[0, 0] = math.nan
-    link.answer(answer, vectors)
+        endpoint.sums[0, 0] = math.nan
+    endpoint.answer(answer, vectors)

@@ -23,7 +23,7 @@ from sumgrad.trainer.arithmetic.reduction import Reduction
 from sumgrad.trainer.arithmetic.schedules import Constant, Moment, Schedule, warmup
 from sumgrad.trainer.arithmetic.update_rules import Descent
 from sumgrad.trainer.record.receipt import code_version, differences
-from sumgrad.trainer.server.channel.server_endpoint import Hub
+from sumgrad.trainer.server.channel.server_endpoint import ServerEndpoint
 from sumgrad.trainer.server.rounds.answers import Tally, first_problem
 from sumgrad.trainer.server.rounds.rounds import (
     FingerprintPolicy,
@@ -33,7 +33,7 @@ from sumgrad.trainer.server.rounds.rounds import (
     RunFailedError,
 )
 from sumgrad.trainer.server.rounds.step_times import StepTimes
-from sumgrad.trainer.server.saving.retrying_read import read_patiently
+from sumgrad.trainer.server.saving.retrying_read import read_with_retries
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotKeeper, SnapshotPlan
 from sumgrad.trainer.server.training_state import Best, TrainingState
 from sumgrad.trainer.snapshots.snapshot import SnapshotError, UnreachableError
@@ -43,7 +43,7 @@ from sumgrad.trainer.weights.starting_weights import starting_weights
 from sumgrad.trainer.weights.weight_file import write_weights
 from sumgrad.workers.channel import ServerAddress
 from sumgrad.workers.drills.drill import NO_FAULTS, FaultPlan
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 from sumgrad.workers.job import Job
 from sumgrad.workers.logs.log_buffer import LogBuffer
 from sumgrad.workers.v1 import work_pb2
@@ -99,7 +99,7 @@ class TrainingPlan:
     metadata: dict[str, str]
     spec_digest: str = ""
     start_from: str | None = None
-    start_roots: Roots = ANYWHERE
+    start_roots: AllowedPaths = ANYWHERE
     stop_after: int | None = None
     schedule: Schedule = field(default_factory=Constant)
     warmup_steps: int = 0
@@ -136,11 +136,11 @@ class ParameterServer:
         self._last_step = min(self._steps, plan.stop_after or self._steps)
         self._epochs = math.ceil(self._last_step / steps_per_epoch)
         size = self._network.size
-        self._hub = Hub(size, host)
-        self._hub.weights[:] = self._network.init(plan.job.seed)
-        self._hub.publish()
-        self._state = TrainingState(self._hub.weights, plan.descent.rule.init(size))
-        self._rounds = Rounds(self._hub, plan.workers, plan.fingerprint, clock, log)
+        self._endpoint = ServerEndpoint(size, host)
+        self._endpoint.weights[:] = self._network.init(plan.job.seed)
+        self._endpoint.publish()
+        self._state = TrainingState(self._endpoint.weights, plan.descent.rule.init(size))
+        self._rounds = Rounds(self._endpoint, plan.workers, plan.fingerprint, clock, log)
         self._reduction = Reduction(size)
         self._clock = clock
         self._times = StepTimes()
@@ -150,7 +150,7 @@ class ParameterServer:
 
     @property
     def address(self) -> ServerAddress:
-        return self._hub.address
+        return self._endpoint.address
 
     def train(self) -> None:
         """Train to the end; the runner gets every report, the last of which tells the outcome."""
@@ -179,7 +179,7 @@ class ParameterServer:
             report(runner_pb2.RunReport(failed=runner_pb2.Failed(message=str(error))))
         finally:
             self._rounds.stop()
-            self._hub.close()
+            self._endpoint.close()
             self._reduction.close()
             if self._keeper is not None:
                 self._keeper.close()
@@ -226,13 +226,13 @@ class ParameterServer:
         rounds = self._rounds
         keeper = SnapshotKeeper(plan, self._drill, self._clock, rounds.report, rounds.attend)
         self._keeper = keeper
-        before = keeper.restore(self._state, *read_patiently(keeper.latest, rounds, self._clock))
+        before = keeper.restore(self._state, *read_with_retries(keeper.latest, rounds, self._clock))
         if before is None:
             return False
         self._rounds.step = self._state.step
         self._rounds.other_bits = before["other_bits"] | self._rounds.other_bits
         self._go_on_from(json_format.ParseDict(before["receipt"], run_pb2.Receipt()))
-        self._hub.publish()
+        self._endpoint.publish()
         return True
 
     def _go_on_from(self, then: run_pb2.Receipt) -> None:
@@ -262,13 +262,13 @@ class ParameterServer:
         """
         location = self._plan.start_from
         if location is not None:
-            weights = self._hub.weights
+            weights = self._endpoint.weights
             roots = self._plan.start_roots
-            weights[:] = read_patiently(
+            weights[:] = read_with_retries(
                 lambda: starting_weights(location, self._network, roots), self._rounds, self._clock
             )
             self._start_digest = digest(self._network, weights)
-            self._hub.publish()
+            self._endpoint.publish()
 
     def _beside_the_state(self) -> dict[str, Any]:
         """What else of the run a snapshot holds, as plain data."""
@@ -321,7 +321,7 @@ class ParameterServer:
         reduced = time.perf_counter()
         self._reduction.apply(
             self._plan.descent,
-            self._hub.weights,
+            self._endpoint.weights,
             total,
             answers.rows,
             state.rule,
@@ -329,7 +329,7 @@ class ParameterServer:
             step + 1,
             self._drill.hook("applying", step + 1),
         )
-        self._hub.publish()
+        self._endpoint.publish()
         self._drill.at("applied", step + 1)
         updated = time.perf_counter()
         state.epoch.add(answers)
@@ -388,17 +388,17 @@ class ParameterServer:
         if best is not None:
             held_out = best.held_out
             state.weights[:] = best.weights
-            self._hub.publish()
-        if not np.isfinite(self._hub.weights).all():
+            self._endpoint.publish()
+        if not np.isfinite(self._endpoint.weights).all():
             raise RunFailedError(
                 "an update made a weight NaN or infinite; try a smaller learning rate"
             )
         in_sample = self._evaluate(work_pb2.SPLIT_TRAIN)
-        weights_digest = digest(self._network, self._hub.weights)
+        weights_digest = digest(self._network, self._endpoint.weights)
         metadata = {**self._plan.metadata, "weights_digest": weights_digest}
         path = self._plan.weights_path
         try:
-            write_weights(path, self._network, self._hub.weights, metadata)
+            write_weights(path, self._network, self._endpoint.weights, metadata)
         except OSError as error:
             raise RunFailedError(
                 f"the weights cannot be written to {path}: {error.strerror}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 PARTIAL = ".partial"
 """What the name of a file ends in while it is being written."""
@@ -22,7 +22,7 @@ class LocalFolder:
         roots: outside of which nothing is read or written.
     """
 
-    def __init__(self, path: Path, roots: Roots = ANYWHERE) -> None:
+    def __init__(self, path: Path, roots: AllowedPaths = ANYWHERE) -> None:
         self._path = path
         self._roots = roots
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 
-from sumgrad.workers.logs.captured_output import Printed
+from sumgrad.workers.logs.captured_output import CapturedOutput
 from sumgrad.workers.v1 import work_pb2
 
 LONGEST_MESSAGE = 8_000
@@ -32,7 +32,7 @@ class LogBuffer(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._lines: deque[work_pb2.LogLine] = deque()
-        self._printed: list[tuple[int, Printed]] = []
+        self._printed: list[tuple[int, CapturedOutput]] = []
         self._second = self._in_second = self._left_out = 0
         self._due = 0.0
 
@@ -40,7 +40,7 @@ class LogBuffer(logging.Handler):
         """Have what this whole process logs, and prints to a file, come here from now on."""
         logging.getLogger().addHandler(self)
         logging.getLogger(OURS).setLevel(logging.INFO)
-        err, out = Printed(2), Printed(1)
+        err, out = CapturedOutput(2), CapturedOutput(1)
         self._printed.append((logging.WARNING, err))
         if out.file == err.file:  # a job's driver has one file for both
             out.close()

@@ -28,7 +28,7 @@ from sumgrad.trainer.service.outputs import run_logs
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
 from sumgrad.workers import worker
 from sumgrad.workers.logs import log_buffer
-from sumgrad.workers.logs.captured_output import Printed
+from sumgrad.workers.logs.captured_output import CapturedOutput
 from sumgrad.workers.logs.log_buffer import LogBuffer
 
 from support.services import PlayedRunner, RunningService, StartService
@@ -145,7 +145,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
 def test_what_is_printed_to_a_file_is_read_back_line_by_line(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb", buffering=0) as file:
         file.write(b"before\n")
-        printed = Printed(file.fileno())
+        printed = CapturedOutput(file.fileno())
         assert printed.read() == ([], 0)
         file.write(b":actor_name:_Worker\none\n\ntw")
         assert printed.read() == (["one"], 0)
@@ -163,7 +163,7 @@ def test_what_is_printed_to_a_file_is_read_back_line_by_line(tmp_path: Path) -> 
 def test_a_terminal_or_a_pipe_is_left_alone() -> None:
     reading, writing = os.pipe()
     try:
-        printed = Printed(writing)
+        printed = CapturedOutput(writing)
         os.write(writing, b"line\n")
         assert printed.read() == ([], 0)
     finally:

@@ -25,7 +25,7 @@ from sumgrad.trainer.server.parameter_server import TrainingPlan
 from sumgrad.trainer.spec.messages import to_document, to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.v1 import run_pb2
-from sumgrad.workers.channel import Link
+from sumgrad.workers.channel import WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, Digits, Split, Xor, data_digest
 from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
 from sumgrad.workers.worker import RefusedError, sums_needed
@@ -240,7 +240,7 @@ def test_a_worker_that_has_read_other_data_is_refused_and_named(
     with running(tolerant, "w", "x") as run, played(run, "x") as holding:
         run.start("w")
         task_of(holding)
-        with Link(run.address, "x.1", network().size, sums_needed(SHARDS)) as stranger:
+        with WorkerEndpoint(run.address, "x.1", network().size, sums_needed(SHARDS)) as stranger:
             stranger.join("e" * 64)
             refusal = word_to(stranger).stop.refused
         run.lose("x")

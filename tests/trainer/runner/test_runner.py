@@ -22,7 +22,7 @@ from sumgrad.trainer.runner.runner import (
     Runner,
 )
 from sumgrad.trainer.runner.upstream.outbox import Outbox
-from sumgrad.trainer.server.channel.server_endpoint import Hub
+from sumgrad.trainer.server.channel.server_endpoint import ServerEndpoint
 from sumgrad.trainer.server.parameter_server import TrainingPlan
 from sumgrad.trainer.server.rounds.rounds import RUNNER
 from sumgrad.trainer.spec.messages import to_message
@@ -72,12 +72,12 @@ class PlayedServer:
         self._address = address
         self._says = says
         self._lives = lives
-        self._hub: Hub | None = None
+        self._hub: ServerEndpoint | None = None
 
     @property
     def address(self) -> Any:
         if self._address is None:
-            self._hub = Hub(1)
+            self._hub = ServerEndpoint(1)
             self._address = Ref(self._hub.address)
         return Method(self._address)
 

@@ -58,7 +58,7 @@ from sumgrad.trainer.server.parameter_server import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.trainer.weights.layout import digest
 from sumgrad.trainer.weights.weight_file import write_weights
-from sumgrad.workers.channel import Link, Vectors
+from sumgrad.workers.channel import Vectors, WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, DatasetError, Description, Digits, Npz, data_digest
 from sumgrad.workers.sampling import Sampling
 from sumgrad.workers.v1 import work_pb2
@@ -526,7 +526,7 @@ def test_a_worker_may_join_in_mid_run(plan: TrainingPlan, undisturbed: run_pb2.R
 @contextmanager
 def a_slow_worker(
     plan: TrainingPlan, vectors: Vectors
-) -> Iterator[tuple[Run, Link, Link, work_pb2.Task, work_pb2.Task]]:
+) -> Iterator[tuple[Run, WorkerEndpoint, WorkerEndpoint, work_pb2.Task, work_pb2.Task]]:
     """Run, a quick and a slow worker, and their tasks of the second step.
 
     The slow one has not answered and is late; the quick one has, and so it has been given the
@@ -750,7 +750,7 @@ def test_the_failure_of_a_worker_that_is_gone_or_never_joined_changes_nothing(
     with (
         running(plan, "w", "gone") as run,
         played(run, "gone") as gone,
-        Link(run.address, "stranger", size, sums_needed(SHARDS), "memory") as stranger,
+        WorkerEndpoint(run.address, "stranger", size, sums_needed(SHARDS), "memory") as stranger,
     ):
         run.start("w")
         task_of(gone)
@@ -781,8 +781,8 @@ def test_an_idle_worker_hears_of_the_server_while_others_work(plan: TrainingPlan
     ):
         # The only shard goes to the one that the server has heard of first.
         poller = zmq.Poller()
-        for link in (one, other):
-            poller.register(link._socket, zmq.POLLIN)
+        for endpoint in (one, other):
+            poller.register(endpoint._socket, zmq.POLLIN)
         ((busy, _),) = poller.poll(SECONDS * 1000)
         idle = other if busy is one._socket else one
         run.pass_time(5.0)
@@ -871,7 +871,7 @@ def test_when_a_run_fails_at_its_start_every_worker_that_has_come_is_stopped(
 ) -> None:
     with running(plan, "w0", "w1", "broken") as run:
         size = network().size
-        with Link(run.address, "broken", size, sums_needed(SHARDS), "memory") as broken:
+        with WorkerEndpoint(run.address, "broken", size, sums_needed(SHARDS), "memory") as broken:
             broken.fail("no disk", permanent=True)
             with played(run, "w0") as w0, played(run, "w1") as w1:
                 assert run.fail() == "broken failed: no disk"
@@ -917,8 +917,8 @@ def test_a_target_that_the_loss_cannot_read_fails_the_run_and_is_named(
 def test_memory_that_cannot_be_shared_fails_the_run(plan: TrainingPlan) -> None:
     with running(plan, "w") as run:
         size = network().size + 1
-        with Link(run.address, "w", size, sums_needed(SHARDS), "memory") as link:
-            link.join(data_digest(Digits().load()))
+        with WorkerEndpoint(run.address, "w", size, sums_needed(SHARDS), "memory") as endpoint:
+            endpoint.join(data_digest(Digits().load()))
             assert run.fail() == "w cannot share memory: w has a network of another size"
 
 

@@ -14,7 +14,7 @@ import zmq
 from threadpoolctl import threadpool_limits
 
 from sumgrad.trainer.server.channel.log_lines import log_lines
-from sumgrad.trainer.server.channel.server_endpoint import Hub, Received
+from sumgrad.trainer.server.channel.server_endpoint import Received, ServerEndpoint
 from sumgrad.trainer.server.rounds.answers import RoundAnswers
 from sumgrad.trainer.server.rounds.dispatch import (
     Accept,
@@ -87,7 +87,7 @@ class Rounds:
 
     def __init__(
         self,
-        hub: Hub,
+        endpoint: ServerEndpoint,
         workers: int,
         policy: FingerprintPolicy,
         clock: Callable[[], float],
@@ -97,7 +97,7 @@ class Rounds:
         self.pausing = False
         self.other_bits: dict[str, str] = {}
         self.data_digest = ""
-        self._hub = hub
+        self._endpoint = endpoint
         self._expected = workers
         self._policy = policy
         self._clock = clock
@@ -206,7 +206,7 @@ class Rounds:
             if message[0] != RUNNER:
                 self._heard = now
             return self._take(*message)
-        for worker in self._hub.dead():
+        for worker in self._endpoint.dead():
             self._lose(worker, f"the process of {worker} has died")
         if now - self._heard >= ANSWER_SECONDS:
             raise RunFailedError(
@@ -216,7 +216,7 @@ class Rounds:
         return due is not None and due <= now and self._handle(Tick())
 
     def _receive(self, timeout: float) -> Received | None:
-        message = self._hub.receive(timeout)
+        message = self._endpoint.receive(timeout)
         if message is not None:
             self._spoken.add(message[0])
         return message
@@ -260,7 +260,7 @@ class Rounds:
             self._refuse(worker, refusal)
             return
         try:
-            self._hub.admit(worker, join)
+            self._endpoint.admit(worker, join)
         except ProcessGoneError:
             return  # it died since; the runner will say so
         except SharedMemoryError as error:
@@ -333,7 +333,7 @@ class Rounds:
                 case Assign(worker, piece):
                     self._keep_sums_of(worker)
                     self._task.begin, self._task.end = piece.begin, piece.end
-                    self._hub.assign(worker, self._task)
+                    self._endpoint.assign(worker, self._task)
                 case RoundComplete():
                     complete = True
                 case Expel(worker, seconds):
@@ -347,7 +347,7 @@ class Rounds:
         if self._task.HasField("gradient"):
             nodes = cover(answer.begin, answer.end)
             answers.nodes += nodes
-            answers.sums += self._hub.vectors(worker, len(nodes), frames)
+            answers.sums += self._endpoint.vectors(worker, len(nodes), frames)
             answers.holders += [worker] * len(nodes)
         answers.losses += answer.losses
         answers.metric += answer.metric
@@ -383,7 +383,7 @@ class Rounds:
 
     def _forget(self, worker: str) -> None:
         self._spoken.discard(worker)
-        self._hub.forget(worker)
+        self._endpoint.forget(worker)
         self._break_off_if_nobody_works()
 
     def _break_off_if_nobody_works(self) -> None:
@@ -394,7 +394,7 @@ class Rounds:
 
     def report(self, report: runner_pb2.RunReport) -> None:
         """Tell the runner."""
-        self._hub.send(RUNNER, report.SerializeToString())
+        self._endpoint.send(RUNNER, report.SerializeToString())
 
     def report_counts(self) -> None:
         """Report what the dispatch has counted since the last time, if it has counted anything."""
@@ -426,12 +426,12 @@ class Rounds:
 
     def _stop(self, worker: str, refused: str = "") -> None:
         stop = work_pb2.ServerMessage(stop=work_pb2.Stop(refused=refused))
-        self._hub.send(worker, stop.SerializeToString())
+        self._endpoint.send(worker, stop.SerializeToString())
 
     def _ping(self) -> None:
         ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
         for worker in self._dispatch.assigned:
-            self._hub.send(worker, ping)
+            self._endpoint.send(worker, ping)
 
 
 def _is_to_stop(message: bytes) -> bool:

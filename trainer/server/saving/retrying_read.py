@@ -17,7 +17,7 @@ READ_SECONDS = 600.0
 T = TypeVar("T")
 
 
-def read_patiently(call: Callable[[], T], rounds: Rounds, clock: Callable[[], float]) -> T:
+def read_with_retries(call: Callable[[], T], rounds: Rounds, clock: Callable[[], float]) -> T:
     """What the call returns. It is made in a thread, because workers give a silent server up.
 
     Raises:
