@@ -348,7 +348,7 @@ ONE_MISTAKE: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"workers__fingerprint": "none"},
-        "sumgrad.workers.host.fingerprint: must be 'strict' or 'any', got 'none'",
+        "workers.fingerprint: must be 'strict' or 'any', got 'none'",
     ),
     (
         {"train__non_finite": "ignore"},
