@@ -19,15 +19,17 @@ from sumgrad.layers.losses import (
     CrossEntropy,
 )
 from sumgrad.trainer.arithmetic.update_rules import SGD, Descent, Momentum, State
-from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.parameter_server import ParameterServer
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.channel import Vectors, WorkerEndpoint, connect
 from sumgrad.workers.datasets import Digits, data_digest
 from sumgrad.workers.drills.drill import NO_FAULTS, FaultPlan
 from sumgrad.workers.job import Job
+from sumgrad.workers.worker import work
 from sumgrad.workers.v1 import work_pb2
-from sumgrad.workers.worker import Worker, sums_needed, work
+from sumgrad.workers.worker import Worker, sums_needed
 
 from support.gradient_check import Array
 

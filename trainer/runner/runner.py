@@ -25,9 +25,9 @@ from sumgrad.trainer.runner.log_messages import tell
 from sumgrad.trainer.runner.run_folder import Workplace, workplace
 from sumgrad.trainer.runner.upstream.protocol import Link, WeightsNotTakenError
 from sumgrad.trainer.runner.worker_group import Actor, Crew, SlotFailedError, Work
-from sumgrad.trainer.server.parameter_server import TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.snapshots.location import snapshots_of
 from sumgrad.trainer.snapshots.snapshot import SnapshotError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore

@@ -21,14 +21,15 @@ from sumgrad.trainer.record.receipt import (
     sources_digest,
     spec_digest,
 )
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.spec.messages import to_document, to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.v1 import run_pb2
 from sumgrad.workers.channel import WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, Digits, Split, Xor, data_digest
 from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
-from sumgrad.workers.worker import RefusedError, sums_needed
+from sumgrad.workers.worker import RefusedError
+from sumgrad.workers.worker import sums_needed
 
 from support.interrupted import in_folder, interrupt, resumed_at, run_to_end, warnings
 from support.leftovers import nothing_left_behind

@@ -23,8 +23,8 @@ from sumgrad.trainer.runner.runner import (
 )
 from sumgrad.trainer.runner.upstream.outbox import Outbox
 from sumgrad.trainer.server.channel.server_endpoint import ServerEndpoint
-from sumgrad.trainer.server.parameter_server import TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.spec.messages import to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.v1 import run_pb2, runner_pb2

@@ -54,7 +54,7 @@ from sumgrad.trainer.arithmetic.schedules import Cosine, Plateau, Schedule, Step
 from sumgrad.trainer.arithmetic.update_rules import SGD, UPDATE_RULES, Descent, Momentum
 from sumgrad.trainer.record import history
 from sumgrad.trainer.record.events import from_report
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.trainer.weights.layout import digest
 from sumgrad.trainer.weights.weight_file import write_weights

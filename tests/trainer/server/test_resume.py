@@ -16,9 +16,10 @@ from threadpoolctl import threadpool_limits
 
 from sumgrad.layers import Affine, AffineReLU, Flatten
 from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES, Descent
-from sumgrad.trainer.server.parameter_server import TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import PING_SECONDS, RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.rounds.rounds import PING_SECONDS
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
 from sumgrad.trainer.snapshots.snapshot import Snapshot
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore

@@ -21,7 +21,7 @@ import safetensors.numpy
 from moto.server import ThreadedMotoServer
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
 from sumgrad.trainer.snapshots import object_folder
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError

@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 from sumgrad.layers import InvalidHyperparameterError
 from sumgrad.trainer.arithmetic.reduction import BLOCK, Reduction
 from sumgrad.trainer.arithmetic.update_rules import SGD, Descent
-from sumgrad.trainer.server.parameter_server import TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.channel import ServerAddress, connect
 from sumgrad.workers.drills.drill import POINTS, Action, Fault, FaultPlan, InjectedFaultError, Point

@@ -14,7 +14,8 @@ import pytest
 from sumgrad.layers import Affine, Network
 from sumgrad.trainer.runner.run_folder import workplace
 from sumgrad.trainer.runner.runner import _assigned, _plan
-from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
+from sumgrad.trainer.server.parameter_server import ParameterServer
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.service.outputs import run_weights
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.workers.host import fingerprint as module
 from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint

@@ -10,6 +10,7 @@ from operator import add
 from sumgrad.layers import Metric
 from sumgrad.layers.base.arrays import Array
 from sumgrad.workers.summation_tree import Node
+from sumgrad.workers.v1 import work_pb2
 
 
 @dataclass
@@ -34,6 +35,34 @@ class RoundAnswers:
     rows: int = 0
     findings: dict[int, str] = field(default_factory=dict)
     compute_seconds: float = 0.0
+
+    def add(
+        self, worker: str, answer: work_pb2.Answer, nodes: Sequence[Node], sums: Sequence[Array]
+    ) -> None:
+        """Take an answer that belongs to the round.
+
+        Args:
+            nodes, sums: the tree nodes that make up the range of a gradient's answer, and the
+                vector of each; nothing of other answers.
+        """
+        self.nodes += nodes
+        self.sums += sums
+        self.holders += [worker] * len(nodes)
+        self.losses += answer.losses
+        self.metric += answer.metric
+        self.rows += answer.rows
+        self.findings |= {found.shard: found.problem for found in answer.findings}
+        self.compute_seconds = max(self.compute_seconds, answer.compute_seconds)
+
+    def copy_sums_of(self, worker: str) -> None:
+        """Copy what lies in a worker's memory, because its next range overwrites it.
+
+        After that the round needs nothing there any more, whether or not the range is still wanted
+        when the worker computes it. In later rounds a worker gets nothing before it has answered.
+        """
+        for i, holder in enumerate(self.holders):
+            if holder == worker:
+                self.sums[i] = self.sums[i].copy()
 
     @property
     def loss(self) -> float:
