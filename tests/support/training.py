@@ -27,7 +27,7 @@ from sumgrad.workers.channel import Vectors, WorkerEndpoint, connect
 from sumgrad.workers.datasets import Digits, data_digest
 from sumgrad.workers.drills.drill import NO_FAULTS, FaultPlan
 from sumgrad.workers.job import Job
-from sumgrad.workers.worker import work
+from sumgrad.workers.serving import work
 from sumgrad.workers.v1 import work_pb2
 from sumgrad.workers.worker import Worker, sums_needed
 

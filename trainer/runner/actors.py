@@ -14,7 +14,7 @@ from sumgrad.workers.channel import ServerAddress, Vectors
 from sumgrad.workers.drills.drill import FaultPlan
 from sumgrad.workers.job import Job
 from sumgrad.workers.logs.log_buffer import LogBuffer
-from sumgrad.workers.worker import work
+from sumgrad.workers.serving import work
 
 
 class _Server:

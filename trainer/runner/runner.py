@@ -40,7 +40,7 @@ from sumgrad.workers.channel import ServerAddress, connect
 from sumgrad.workers.drills.drill import NO_FAULTS, FaultPlan
 from sumgrad.workers.host.allowed_paths import ANYWHERE
 from sumgrad.workers.logs.captured_output import COLOUR
-from sumgrad.workers.worker import RefusedError
+from sumgrad.workers.serving import RefusedError
 
 SEND_SECONDS = 0.4
 """Reports go up, and wishes come down, this often."""

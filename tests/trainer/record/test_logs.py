@@ -26,7 +26,7 @@ from sumgrad.trainer.server import parameter_server
 from sumgrad.trainer.service.cluster import attempts
 from sumgrad.trainer.service.outputs import run_logs
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
-from sumgrad.workers import worker
+from sumgrad.workers import serving
 from sumgrad.workers.logs import log_buffer
 from sumgrad.workers.logs.captured_output import CapturedOutput
 from sumgrad.workers.logs.log_buffer import LogBuffer
@@ -101,7 +101,7 @@ def test_a_logged_line_has_its_level_its_step_and_its_traceback(
     ("name", "kept"),
     [
         (parameter_server.__name__, ["note", "warning"]),
-        (worker.__name__, ["note", "warning"]),
+        (serving.__name__, ["note", "warning"]),
         ("another_library", ["warning"]),
     ],
 )

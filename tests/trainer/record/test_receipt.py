@@ -28,7 +28,7 @@ from sumgrad.trainer.v1 import run_pb2
 from sumgrad.workers.channel import WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, Digits, Split, Xor, data_digest
 from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
-from sumgrad.workers.worker import RefusedError
+from sumgrad.workers.serving import RefusedError
 from sumgrad.workers.worker import sums_needed
 
 from support.interrupted import in_folder, interrupt, resumed_at, run_to_end, warnings
@@ -262,7 +262,7 @@ def test_a_snapshot_of_other_data_fails_the_run(
 ) -> None:
     interrupt(plan, 11, workers=1)
     ours = data_digest(Digits().load())
-    monkeypatch.setattr("sumgrad.workers.worker.data_digest", lambda data: "e" * 64)
+    monkeypatch.setattr("sumgrad.workers.serving.data_digest", lambda data: "e" * 64)
     with running(plan, "w") as run:
         run.start("w")
         message = run.fail()
@@ -312,7 +312,7 @@ def test_a_refused_worker_ends_with_the_reason(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = iter(["a" * 64, "b" * 64])
-    monkeypatch.setattr("sumgrad.workers.worker.data_digest", lambda data: next(digests))
+    monkeypatch.setattr("sumgrad.workers.serving.data_digest", lambda data: next(digests))
     with running(plan, "w0", "w1") as run:
         for name in ("w0", "w1"):
             run.start(name)

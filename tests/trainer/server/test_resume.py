@@ -27,7 +27,7 @@ from sumgrad.trainer.snapshots.writer import Writer
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.channel import ServerAddress, connect
 from sumgrad.workers.drills.drill import Fault, FaultPlan, Point
-from sumgrad.workers.worker import SILENCE_SECONDS, work
+from sumgrad.workers.serving import SILENCE_SECONDS, work
 
 from support.drilled_processes import PROCESSES, assert_ended_by, fired, process
 from support.interrupted import EVERY, PLANS, in_folder, interrupt, resumed_at, run_to_end, warnings

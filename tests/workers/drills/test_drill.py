@@ -22,7 +22,7 @@ from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.channel import ServerAddress, connect
 from sumgrad.workers.drills.drill import POINTS, Action, Fault, FaultPlan, InjectedFaultError, Point
-from sumgrad.workers.worker import work
+from sumgrad.workers.serving import work
 
 from support.drilled_processes import PROCESSES, assert_ended_by, fired, process
 from support.leftovers import nothing_left_behind
