@@ -18,12 +18,13 @@ from google.protobuf import json_format
 
 from sumgrad.trainer.arithmetic.early_stopping import best_epoch
 from sumgrad.trainer.arithmetic.reduction import Reduction
-from sumgrad.trainer.arithmetic.schedules import Moment, warmup
+from sumgrad.trainer.arithmetic.schedules import Moment, learning_rate
+from sumgrad.trainer.arithmetic.tally import Tally
 from sumgrad.trainer.record.receipt import code_version, differences
 from sumgrad.trainer.server.channel.report_sender import ReportSender
 from sumgrad.trainer.server.channel.server_endpoint import ServerEndpoint
 from sumgrad.trainer.server.reporting import Reporting
-from sumgrad.trainer.server.rounds.answers import Tally, first_problem
+from sumgrad.trainer.server.rounds.answers import first_problem
 from sumgrad.trainer.server.rounds.rounds import (
     NobodyWorksError,
     Rounds,
@@ -136,6 +137,7 @@ class ParameterServer:
             platform.node(), os.getpid(), self.address.remote,
             self._network.size, self._length.last_step, self._sampling.shards,
         )  # fmt: skip
+        code_version()  # a third of a second, once a process: now, while workers start
         self._rounds.gather()
         if not self._restore():
             self._start_from_checkpoint()
@@ -293,7 +295,7 @@ class ParameterServer:
         self._endpoint.publish()
         self._drill.at("applied", step + 1)
         updated = time.perf_counter()
-        state.epoch.add(answers)
+        state.epoch.add(answers.loss, answers.rows, answers.metric_sums)
         state.samples += answers.rows
         state.training_seconds += updated - started
         self._reporting.times.observe(
@@ -306,8 +308,9 @@ class ParameterServer:
     def _learning_rate(self, step: int) -> float:
         length = self._length
         moment = Moment(step, length.steps, length.steps_per_epoch, self._state.held_out)
-        scale = self._plan.schedule.scale(moment) * warmup(step, self._plan.warmup_steps)
-        return self._plan.descent.rule.learning_rate * scale
+        plan = self._plan
+        base = plan.descent.rule.learning_rate
+        return learning_rate(base, plan.schedule, plan.warmup_steps, moment)
 
     def _reject(self, step: int) -> None:
         """Fail or skip a step that is not finite; where it is reported, look for the cause."""
@@ -352,9 +355,8 @@ class ParameterServer:
         train = split == work_pb2.SPLIT_TRAIN
         rows = self._data.train_rows if train else self._data.test_rows
         task = work_pb2.Task(evaluation=work_pb2.Evaluation(split=split))
-        tally = Tally()
-        tally.add(self._rounds.run(task, chunks(rows)))
-        return tally
+        answers = self._rounds.run(task, chunks(rows))
+        return Tally(answers.loss, answers.rows, answers.metric_sums)
 
     def _finish(self, held_out: Tally) -> run_pb2.Result:
         """Evaluate and write the final weights.

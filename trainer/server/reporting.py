@@ -6,8 +6,8 @@ import math
 import time
 
 from sumgrad.layers import Metric
+from sumgrad.trainer.arithmetic.tally import Tally
 from sumgrad.trainer.server.channel.report_sender import ReportSender
-from sumgrad.trainer.server.rounds.answers import Tally
 from sumgrad.trainer.server.rounds.dispatch import Dispatch
 from sumgrad.trainer.server.rounds.rounds import Rounds
 from sumgrad.trainer.server.rounds.step_times import StepTimes

@@ -14,13 +14,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.record.receipt import (
-    DECIDING,
-    code_version,
-    differences,
-    sources_digest,
-    spec_digest,
-)
+from sumgrad.trainer.record.code_digest import code_digest
+from sumgrad.trainer.record.receipt import code_version, differences, spec_digest
 from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.spec.messages import to_document, to_message
 from sumgrad.trainer.spec.parse import parse
@@ -78,46 +73,24 @@ def test_the_digest_of_a_specification_survives_the_wire(document: dict[str, Any
     assert spec_digest(sent) == spec_digest(spec.document())
 
 
+def test_the_digest_of_a_specification_covers_every_default(document: dict[str, Any]) -> None:
+    """So what a default is need not be part of the code's digest."""
+    spelled_out = parse(document).document()
+    assert spelled_out["train"].keys() > document["train"].keys(), "nothing is left out"
+    assert spec_digest(parse(spelled_out).document()) == spec_digest(spelled_out)
+    for section, field, value in (("train", "weight_decay", 0.125), ("train", "warmup_steps", 7)):
+        assert field not in document[section]
+        changed = {**spelled_out, section: {**spelled_out[section], field: value}}
+        assert spec_digest(changed) != spec_digest(spelled_out)
+
+
 # --- the code ----------------------------------------------------------------------------------
 
 
 def test_the_code_version_names_the_package_and_its_sources() -> None:
     number, plus, digits = code_version().partition("+")
     assert (number, plus, len(digits)) == (version("sumgrad"), "+", 12)
-    assert sources_digest(ROOT).startswith(digits)
-
-
-def test_every_place_that_is_said_to_decide_bits_is_there() -> None:
-    for name in DECIDING:
-        assert (ROOT / name).is_file() or any((ROOT / name).rglob("*.py")), name
-
-
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    for name in ("layers/affine.py", "workers/v1/work_pb2.py", "trainer/cli/app.py"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("a = 1\n")
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["layers/affine.py", "layers/new.py"])
-def test_other_deciding_sources_are_another_version(sources: Path, name: str) -> None:
-    before = sources_digest(sources)
-    (sources / name).write_text("a = 2\n")
-    assert sources_digest(sources) != before
-
-
-@pytest.mark.parametrize("name", ["workers/v1/work_pb2.py", "trainer/cli/app.py", "layers/a.txt"])
-def test_sources_that_decide_nothing_are_no_part_of_the_version(sources: Path, name: str) -> None:
-    before = sources_digest(sources)
-    (sources / name).write_text("a = 2\n")
-    assert sources_digest(sources) == before
-
-
-def test_a_source_that_is_renamed_is_another_version(sources: Path) -> None:
-    before = sources_digest(sources)
-    (sources / "layers/affine.py").rename(sources / "layers/other.py")
-    assert sources_digest(sources) != before
+    assert code_digest(ROOT).startswith(digits)
 
 
 # --- the data ----------------------------------------------------------------------------------
