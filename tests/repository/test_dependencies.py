@@ -145,8 +145,23 @@ def test_snapshots_know_neither_the_server_nor_messages() -> None:
         assert not packages("trainer/snapshots")[path] & {"ray", "grpc", "google", "pickle"}, path
 
 
+IO = {"asyncio", "grpc", "os", "ray", "sqlalchemy", "time", "zmq"}
+
+
+@pytest.mark.parametrize("name", ["deadlines", "dispatch", "gathering", "membership"])
+def test_what_decides_about_rounds_does_no_io(name: str) -> None:
+    assert not packages("trainer/server")[f"trainer/server/rounds/{name}.py"] & IO
+
+
+def test_the_arithmetic_imports_layers_and_the_summation_tree_only() -> None:
+    allowed = ("sumgrad.layers", "sumgrad.trainer.arithmetic.", "sumgrad.workers.summation_tree")
+    for path, source in files("trainer/arithmetic"):
+        ours = {module for module in imported(source) if module.startswith("sumgrad.")}
+        assert all(module.startswith(allowed) for module in ours), path
+
+
 def test_the_arithmetic_knows_neither_ray_nor_grpc() -> None:
-    trainer = ("trainer/server", "trainer/update_rules", "trainer/schedules")
+    trainer = ("trainer/server", "trainer/arithmetic")
     for folder in ("layers", "workers", *trainer):
         for path, found in packages(folder).items():
             assert not found & {"ray", "grpc"}, path
