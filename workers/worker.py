@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import platform
 import time
 from collections.abc import Iterator
 
@@ -13,13 +10,9 @@ import numpy as np
 
 from sumgrad.layers.base.arrays import Array
 from sumgrad.layers.base.context import Key, Workspace
-from sumgrad.layers.losses import TargetError
-from sumgrad.workers.channel import Link, ServerAddress, Vectors
-from sumgrad.workers.datasets import Dataset, DatasetError, Split, data_digest
+from sumgrad.workers.datasets import Dataset, Split
 from sumgrad.workers.diagnosis import diagnose
-from sumgrad.workers.drills.drill import NO_FAULTS, Drill, FaultPlan
 from sumgrad.workers.job import Job
-from sumgrad.workers.logs.log_buffer import LogBuffer
 from sumgrad.workers.sampling import Rows
 from sumgrad.workers.summation_tree import Node, cover
 from sumgrad.workers.v1 import work_pb2
@@ -27,20 +20,7 @@ from sumgrad.workers.v1 import work_pb2
 EVALUATION_ROWS = 512
 """Rows of a chunk, the unit in which losses are evaluated; fixed, so that sums are too."""
 
-SILENCE_SECONDS = 60.0
-"""A server pings every few seconds; one that is silent for this long is gone."""
-
 Batch = tuple[Array, Array]
-
-_LOG = logging.getLogger(__name__)
-
-
-class ServerSilentError(RuntimeError):
-    """The parameter server has not been heard of for SILENCE_SECONDS."""
-
-
-class RefusedError(RuntimeError):
-    """The parameter server does not want this worker; the message is its reason."""
 
 
 def chunks(rows: int) -> int:
@@ -161,81 +141,3 @@ class Worker:
     def _batch(self, split: Split, rows: Rows) -> Batch:
         x, y = split.batch(rows)
         return (x, x) if self._loss.unsupervised else (x, y)
-
-
-def work(
-    job: Job,
-    address: ServerAddress,
-    name: str,
-    vectors: Vectors = "auto",
-    faults: FaultPlan = NO_FAULTS,
-    log: LogBuffer | None = None,
-) -> None:
-    """Join a server and compute its tasks until it says stop.
-
-    Args:
-        log: the server is sent what comes there.
-
-    Raises:
-        DatasetError, TargetError: the data cannot be used here; the server is told.
-        InjectedFaultError: a drill asks for it; the server is told.
-        RefusedError: the server does not want this worker.
-        ServerSilentError: the server is gone.
-    """
-    data = job.source.describe()
-    size, rows = job.network(data).size, sums_needed(job.sampling(data).shards)
-    with Link(address, name, size, rows, vectors) as link:
-        try:
-            loaded = job.source.load()
-            worker = Worker(job, loaded, link.weights, link.sums)
-            link.join(data_digest(loaded))
-            _LOG.info(
-                "ready on host %s as process %d: %d training rows, %s",
-                platform.node(), os.getpid(), len(loaded.train), link.kind,
-            )  # fmt: skip
-            _send_log(link, log)
-            # A replacement, such as worker-0.1, is drilled as the worker that it replaces.
-            _serve(worker, link, faults.drill(name.partition(".")[0]), log)
-        except (ServerSilentError, RefusedError):
-            raise
-        except Exception as error:
-            permanent = isinstance(error, (DatasetError, TargetError))
-            link.fail(f"{type(error).__name__}: {error}", permanent)
-            raise
-        finally:
-            _send_log(link, log)
-
-
-def _send_log(link: Link, log: LogBuffer | None) -> None:
-    if log is not None and (lines := log.take()):
-        link.log(lines)
-
-
-def _serve(worker: Worker, link: Link, drill: Drill, log: LogBuffer | None) -> None:
-    while True:
-        message = link.receive(SILENCE_SECONDS)
-        if message is None:
-            raise ServerSilentError(f"no word from the server for {SILENCE_SECONDS:.0f} s")
-        kind = message.WhichOneof("kind")
-        if kind == "stop":
-            if message.stop.refused:
-                raise RefusedError(message.stop.refused)
-            return
-        if kind == "task":
-            task = message.task
-            if task.HasField("gradient"):
-                _answer_gradient(worker, link, drill, task)
-            else:
-                link.answer(*worker.compute(task))
-            worker.gather_ahead(task)
-        if log is not None and log.due():
-            _send_log(link, log)
-
-
-def _answer_gradient(worker: Worker, link: Link, drill: Drill, task: work_pb2.Task) -> None:
-    step = task.gradient.step + 1
-    poisoned = drill.at("compute", step)
-    answer, vectors = worker.compute(task)
-    if drill.at("answer", step) or poisoned:
-        link.sums[0, 0] = math.nan
-    link.answer(answer, vectors)

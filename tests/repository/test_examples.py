@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import root_mean_squared_error
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.toml import read_toml
 from sumgrad.trainer.study.describe import describe

@@ -10,8 +10,8 @@ from sumgrad.layers import Affine, AffineReLU, Dropout, Flatten
 from sumgrad.trainer.arithmetic.early_stopping import EarlyStopping
 from sumgrad.trainer.arithmetic.schedules import Cosine, Plateau
 from sumgrad.trainer.arithmetic.update_rules import Adam, Descent
-from sumgrad.trainer.server.parameter_server import TrainingPlan
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.workers.drills.drill import Fault, FaultPlan, InjectedFaultError, Point
 

@@ -6,8 +6,9 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
-from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
+from sumgrad.trainer.server.parameter_server import ParameterServer
 from sumgrad.trainer.server.saving import snapshot_keeper
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.snapshots.writer import Writer
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sumgrad.workers.worker as module
+from sumgrad.workers import serving
 from sumgrad.workers.channel import ServerAddress
 from sumgrad.workers.job import Job
 from sumgrad.workers.v1 import work_pb2
+from sumgrad.workers.worker import Worker
 
 FACTOR = 10
 
 
-class SlowWorker(module.Worker):
+class SlowWorker(Worker):
     def compute(self, task: work_pb2.Task) -> tuple[work_pb2.Answer, int]:
         for _ in range(FACTOR - 1):
             super().compute(task)
@@ -18,5 +19,5 @@ class SlowWorker(module.Worker):
 
 
 def work_slowly(job: Job, address: ServerAddress, name: str) -> None:
-    module.Worker = SlowWorker  # type: ignore[misc]
-    module.work(job, address, name)
+    serving.Worker = SlowWorker  # type: ignore[misc]
+    serving.work(job, address, name)

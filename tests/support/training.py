@@ -19,15 +19,17 @@ from sumgrad.layers.losses import (
     CrossEntropy,
 )
 from sumgrad.trainer.arithmetic.update_rules import SGD, Descent, Momentum, State
-from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.parameter_server import ParameterServer
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
-from sumgrad.workers.channel import Link, Vectors, connect
+from sumgrad.workers.channel import Vectors, WorkerEndpoint, connect
 from sumgrad.workers.datasets import Digits, data_digest
 from sumgrad.workers.drills.drill import NO_FAULTS, FaultPlan
 from sumgrad.workers.job import Job
+from sumgrad.workers.serving import work
 from sumgrad.workers.v1 import work_pb2
-from sumgrad.workers.worker import Worker, sums_needed, work
+from sumgrad.workers.worker import Worker, sums_needed
 
 from support.gradient_check import Array
 
@@ -190,37 +192,39 @@ def train(plan: TrainingPlan, workers: int = 1, vectors: Vectors = "memory") -> 
 
 
 @contextmanager
-def played(run: Run, name: str, vectors: Vectors = "memory") -> Iterator[Link]:
+def played(run: Run, name: str, vectors: Vectors = "memory") -> Iterator[WorkerEndpoint]:
     """A worker played by the test; it has joined."""
     size = network().size
-    with Link(run.address, name, size, sums_needed(SHARDS), vectors) as link:
-        link.join(data_digest(Digits().load()))
-        yield link
+    with WorkerEndpoint(run.address, name, size, sums_needed(SHARDS), vectors) as endpoint:
+        endpoint.join(data_digest(Digits().load()))
+        yield endpoint
 
 
-def word_to(link: Link) -> work_pb2.ServerMessage:
+def word_to(endpoint: WorkerEndpoint) -> work_pb2.ServerMessage:
     """The next message to a played worker that is not a ping."""
     while True:
-        message = link.receive(SECONDS)
+        message = endpoint.receive(SECONDS)
         assert message is not None, "nothing has arrived"
         if message.WhichOneof("kind") != "ping":
             return message
 
 
-def task_of(link: Link) -> work_pb2.Task:
+def task_of(endpoint: WorkerEndpoint) -> work_pb2.Task:
     """The next task of a played worker."""
-    message = word_to(link)
+    message = word_to(endpoint)
     assert message.WhichOneof("kind") == "task"
     return message.task
 
 
-def answer_truly(link: Link, task: work_pb2.Task) -> None:
+def answer_truly(endpoint: WorkerEndpoint, task: work_pb2.Task) -> None:
     """Do what a worker does with a task."""
-    link.answer(*Worker(PLAN.job, Digits().load(), link.weights, link.sums).compute(task))
+    endpoint.answer(
+        *Worker(PLAN.job, Digits().load(), endpoint.weights, endpoint.sums).compute(task)
+    )
 
 
-def assert_stopped(link: Link) -> None:
-    assert word_to(link).WhichOneof("kind") == "stop"
+def assert_stopped(endpoint: WorkerEndpoint) -> None:
+    assert word_to(endpoint).WhichOneof("kind") == "stop"
 
 
 def network() -> Network:

@@ -21,7 +21,8 @@ from safetensors import safe_open
 from sumgrad.trainer.cli.exit_codes import ExitCode
 from sumgrad.trainer.client import Client
 from sumgrad.trainer.record import states
-from sumgrad.trainer.record.receipt import code_version, sources_digest
+from sumgrad.trainer.record.code_digest import code_digest
+from sumgrad.trainer.record.receipt import code_version
 from sumgrad.trainer.service.cluster.launcher import ENDED_STATUSES
 from sumgrad.trainer.v1 import run_pb2
 
@@ -218,7 +219,7 @@ def test_code_that_is_in_the_image_is_not_sent(
     with serving(cluster, folder, "--code", "image") as client:
         run = ended(client, client.submit(SPEC).id)
     the_same(run, undisturbed)
-    of_the_image = sources_digest(image)[:12]
+    of_the_image = code_digest(image)[:12]
     assert run.result.receipt.code_version.endswith(f"+{of_the_image}")
     assert run.result.receipt.code_version != undisturbed.result.receipt.code_version
 

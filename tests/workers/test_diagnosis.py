@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from sumgrad.layers import Affine, AffineReLU, Dropout, Flatten, Layer, Loss, Network, Tanh
 from sumgrad.layers.losses import CrossEntropy, SquaredError
 from sumgrad.trainer.arithmetic.update_rules import Descent
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.trainer.weights.layout import digest
 from sumgrad.workers.datasets import Digits, Npz

@@ -56,5 +56,7 @@ def from_report(report: runner_pb2.RunReport) -> run_pb2.Event:
             return new_event(resumed=report.resumed)
         case "restarted":
             return new_event(restarted=report.restarted)
+        case "dispatch":
+            return new_event(dispatch=report.dispatch)
         case _:
             return new_event(warning=report.warning)

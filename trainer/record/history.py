@@ -8,6 +8,9 @@ from sumgrad.trainer.v1 import run_pb2
 MAX_WARNINGS = 100
 """The newest that a run shows. All are in its events."""
 
+MAX_COUNT = 2**64 - 1
+"""Of a field: whatever a runner reports, adding it up does not fail."""
+
 
 def fruitless(run: run_pb2.Run) -> int:
     """Attempts in a row, up to the present one, that did not get further than any before."""
@@ -40,7 +43,14 @@ def apply(run: run_pb2.Run, event: run_pb2.Event) -> bool:
             run.preempted_by = event.preempted.by
         case "stop_requested":
             run.stop_requested = max(run.stop_requested, event.stop_requested.stop)
+        case "dispatch":
+            _add(run.dispatch, event.dispatch)
     return True
+
+
+def _add(total: run_pb2.DispatchCounts, more: run_pb2.DispatchCounts) -> None:
+    for field, count in more.ListFields():
+        setattr(total, field.name, min(getattr(total, field.name) + count, MAX_COUNT))
 
 
 def _change_state(run: run_pb2.Run, event: run_pb2.Event) -> None:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sumgrad.trainer.record.code_digest import code_digest
 from sumgrad.trainer.v1 import run_pb2
 from sumgrad.workers.host.fingerprint import Fingerprint
 
 WITHOUT_EFFECT = ("name", "workers", "snapshots", "faults")
 """Sections of a specification that never change a run's result."""
-
-DECIDING = (
-    "layers",
-    "workers",
-    "trainer/arithmetic",
-    "trainer/server",
-    "trainer/spec",
-    "trainer/weights/starting_weights.py",
-)
-"""Our sources from which a result follows; generated ones only carry it."""
 
 
 def spec_digest(document: dict[str, Any]) -> str:
@@ -36,24 +26,8 @@ def spec_digest(document: dict[str, Any]) -> str:
 
 @cache
 def code_version() -> str:
-    """The package's version and, after a plus, 12 digits of the deciding sources' SHA-256."""
-    return f"{version('sumgrad')}+{sources_digest(Path(__file__).parents[2])[:12]}"
-
-
-def sources_digest(root: Path) -> str:
-    """SHA-256 over the paths and contents of the deciding sources below a folder."""
-    sha = hashlib.sha256()
-    for path in _sources(root):
-        content = path.read_bytes()
-        sha.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
-    return sha.hexdigest()
-
-
-def _sources(root: Path) -> Iterator[Path]:
-    for name in DECIDING:
-        place = root / name
-        found = [place] if place.is_file() else sorted(place.rglob("*.py"))
-        yield from (path for path in found if not path.stem.endswith(("_pb2", "_pb2_grpc")))
+    """The package's version and, after a plus, 12 digits of the digest of the deciding code."""
+    return f"{version('sumgrad')}+{code_digest(Path(__file__).parents[2])[:12]}"
 
 
 def differences(then: run_pb2.Receipt, now: run_pb2.Receipt) -> list[str]:

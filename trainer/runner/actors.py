@@ -8,12 +8,13 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
+from sumgrad.trainer.server.parameter_server import ParameterServer
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.workers.channel import ServerAddress, Vectors
 from sumgrad.workers.drills.drill import FaultPlan
 from sumgrad.workers.job import Job
 from sumgrad.workers.logs.log_buffer import LogBuffer
-from sumgrad.workers.worker import work
+from sumgrad.workers.serving import work
 
 
 class _Server:

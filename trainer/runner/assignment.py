@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sumgrad.trainer.record.receipt import spec_digest
 from sumgrad.trainer.runner.run_folder import RunFolder
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
 from sumgrad.trainer.snapshots.location import snapshots_of
 from sumgrad.trainer.spec.allowed_locations import SpecRoots

@@ -10,7 +10,7 @@ import zmq
 
 from sumgrad.trainer.runner.actors import start_server, start_worker
 from sumgrad.trainer.runner.assignment import Assignment
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
 from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.workers.channel import connect
 

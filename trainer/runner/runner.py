@@ -40,13 +40,13 @@ from sumgrad.trainer.runner.log_messages import log_message
 from sumgrad.trainer.runner.processes import Ending, Processes, ray_reason
 from sumgrad.trainer.runner.upstream.protocol import Upstream, WeightsNotTakenError
 from sumgrad.trainer.runner.worker_group import StartWorker
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
 from sumgrad.trainer.snapshots.snapshot import SnapshotError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.logs.captured_output import COLOUR
-from sumgrad.workers.worker import RefusedError
+from sumgrad.workers.serving import RefusedError
 
 SEND_SECONDS = 0.4
 """Reports go up, and requests come down, this often."""

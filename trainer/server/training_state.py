@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.arithmetic.tally import Tally
 from sumgrad.trainer.arithmetic.update_rules import State
-from sumgrad.trainer.server.rounds.answers import Tally
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 
 _RULE = "rule."

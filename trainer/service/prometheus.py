@@ -33,6 +33,20 @@ from sumgrad.trainer.server.rounds.step_times import BOUNDS
 from sumgrad.trainer.service.settings import TlsFiles
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 
+_DISPATCH = {
+    "stale_answers": (
+        "sumgrad_stale_answers",
+        "Answers dropped because their range was not, or no longer, their worker's.",
+    ),
+    "copies": ("sumgrad_range_copies", "Late ranges given to one more worker."),
+    "dropped_copies": (
+        "sumgrad_range_copies_dropped",
+        "Copies of ranges whose answer was not needed any more.",
+    ),
+    "expelled": ("sumgrad_workers_expelled", "Workers expelled for not answering."),
+}
+"""Series and meaning of each field of DispatchCounts; they are summed over runs."""
+
 _WAITS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 """Bounds in seconds of the histogram of waiting times."""
 
@@ -49,6 +63,8 @@ class Metrics(Collector):
         self._runs: dict[str, run_pb2.Run] = {}
         self._ended: Tally[int] = Tally()
         self._step_times: dict[str, runner_pb2.StepTimes] = {}
+        # By open run and field: the highest count of its dispatch so far.
+        self._counted: dict[str, dict[str, int]] = {}
         self._registry = CollectorRegistry()
         disable_created_metrics()
         self._requests = Counter(
@@ -63,6 +79,10 @@ class Metrics(Collector):
             buckets=_WAITS,
             registry=self._registry,
         )
+        self._dispatch = {
+            field: Counter(series, meaning, registry=self._registry)
+            for field, (series, meaning) in _DISPATCH.items()
+        }
         self._registry.register(self)
 
     def serve(self, host: str, port: int, tls: TlsFiles | None = None) -> tuple[int, Any]:
@@ -86,6 +106,7 @@ class Metrics(Collector):
     def run(self, run: run_pb2.Run) -> None:
         """A run is as it says."""
         with self._lock:
+            self._count(run)
             self._queued.pop(run.id, None)
             if run.state == run_pb2.RUN_STATE_QUEUED:
                 self._queued[run.id] = run.priority
@@ -98,6 +119,20 @@ class Metrics(Collector):
             self._states[run.id] = run.state
             if run.state in _ACTIVE:
                 self._runs[run.id] = run
+
+    def _count(self, run: run_pb2.Run) -> None:
+        """Add what a run's dispatch has counted since the run was last seen.
+
+        What it had at first sight was counted by the service that looked after it before.
+        """
+        counted = self._counted.pop(run.id, {})
+        for field, counter in self._dispatch.items():
+            now = getattr(run.dispatch, field)
+            before = counted.get(field, now)
+            counted[field] = max(before, now)
+            counter.inc(counted[field] - before)
+        if not run.HasField("ended"):
+            self._counted[run.id] = counted
 
     def step_times(self, run_id: str, times: runner_pb2.StepTimes) -> None:
         """Histograms of a running run's steps, since its start."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from sumgrad.trainer.extras import needs
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
 from sumgrad.trainer.snapshots.snapshot import SnapshotError
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 
 class Folder(Protocol):
@@ -41,7 +41,7 @@ class Folder(Protocol):
         ...
 
 
-def open_folder(location: str, roots: Roots = ANYWHERE) -> Folder:
+def open_folder(location: str, roots: AllowedPaths = ANYWHERE) -> Folder:
     """
     Args:
         location: a path, or an address that fsspec knows, such as ``s3://bucket/folder``.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sumgrad.trainer.durable_file import durable_file, sync_folder
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 
 class LocalFolder:
@@ -20,7 +20,7 @@ class LocalFolder:
         roots: outside of which nothing is read or written.
     """
 
-    def __init__(self, path: Path, roots: Roots = ANYWHERE) -> None:
+    def __init__(self, path: Path, roots: AllowedPaths = ANYWHERE) -> None:
         self._path = path
         self._roots = roots
 

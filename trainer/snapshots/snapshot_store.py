@@ -19,7 +19,7 @@ from sumgrad.trainer.snapshots.snapshot import (
     UnreachableError,
 )
 from sumgrad.trainer.snapshots.tensor_file import sha256, size, tensor_file
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 _NAME = re.compile(
     rf"(?P<stem>step-(?P<step>[0-9]{{12,}})-[0-9a-f]{{16}})"
@@ -54,7 +54,7 @@ class SnapshotStore:
         location: str,
         keep: int,
         written: Callable[[int], object] = lambda step: None,
-        roots: Roots = ANYWHERE,
+        roots: AllowedPaths = ANYWHERE,
     ) -> None:
         if keep < 1:
             raise ValueError(f"keep is {keep}: keep at least one snapshot")

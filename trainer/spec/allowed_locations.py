@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sumgrad.trainer.v1 import runner_pb2
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 
 @dataclass(frozen=True)
 class SpecRoots:
     """The roots of ``data.path``, ``model.start_from`` and ``snapshots.location``."""
 
-    data: Roots = ANYWHERE
-    checkpoints: Roots = ANYWHERE
-    snapshots: Roots = ANYWHERE
+    data: AllowedPaths = ANYWHERE
+    checkpoints: AllowedPaths = ANYWHERE
+    snapshots: AllowedPaths = ANYWHERE
 
     def message(self) -> runner_pb2.Roots | None:
         """The message for a runner; None if paths may lead anywhere."""
@@ -31,4 +31,4 @@ class SpecRoots:
             snapshots: folders of snapshots and checkpoints.
         """
         data, snapshots = tuple(data), tuple(snapshots)
-        return cls(Roots(data), Roots(data + snapshots), Roots(snapshots))
+        return cls(AllowedPaths(data), AllowedPaths(data + snapshots), AllowedPaths(snapshots))

@@ -597,7 +597,7 @@ class Fault(_message.Message):
     def __init__(self, target: _Optional[str] = ..., step: _Optional[int] = ..., point: _Optional[_Union[FaultPoint, str]] = ..., action: _Optional[_Union[FaultAction, str]] = ..., seconds: _Optional[float] = ..., every_attempt: _Optional[bool] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("id", "spec", "state", "created", "started", "ended", "attempt", "progress", "result", "message", "warnings", "workers", "restarts", "fruitless_attempts", "furthest_step", "snapshot_step", "owner", "request_id", "labels", "priority", "preempted_by", "queue", "stop_requested")
+    __slots__ = ("id", "spec", "state", "created", "started", "ended", "attempt", "progress", "result", "message", "warnings", "workers", "restarts", "fruitless_attempts", "furthest_step", "snapshot_step", "owner", "request_id", "labels", "priority", "preempted_by", "queue", "stop_requested", "dispatch")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -628,6 +628,7 @@ class Run(_message.Message):
     PREEMPTED_BY_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     STOP_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    DISPATCH_FIELD_NUMBER: _ClassVar[int]
     id: str
     spec: RunSpec
     state: RunState
@@ -651,7 +652,8 @@ class Run(_message.Message):
     preempted_by: str
     queue: QueueStatus
     stop_requested: Stop
-    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[RunSpec, _Mapping]] = ..., state: _Optional[_Union[RunState, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., restarts: _Optional[int] = ..., fruitless_attempts: _Optional[int] = ..., furthest_step: _Optional[int] = ..., snapshot_step: _Optional[int] = ..., owner: _Optional[str] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., priority: _Optional[int] = ..., preempted_by: _Optional[str] = ..., queue: _Optional[_Union[QueueStatus, _Mapping]] = ..., stop_requested: _Optional[_Union[Stop, str]] = ...) -> None: ...
+    dispatch: DispatchCounts
+    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[RunSpec, _Mapping]] = ..., state: _Optional[_Union[RunState, str]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., message: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., workers: _Optional[int] = ..., restarts: _Optional[int] = ..., fruitless_attempts: _Optional[int] = ..., furthest_step: _Optional[int] = ..., snapshot_step: _Optional[int] = ..., owner: _Optional[str] = ..., request_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., priority: _Optional[int] = ..., preempted_by: _Optional[str] = ..., queue: _Optional[_Union[QueueStatus, _Mapping]] = ..., stop_requested: _Optional[_Union[Stop, str]] = ..., dispatch: _Optional[_Union[DispatchCounts, _Mapping]] = ...) -> None: ...
 
 class QueueStatus(_message.Message):
     __slots__ = ("position", "reason", "estimated_start")
@@ -842,8 +844,20 @@ class Restarted(_message.Message):
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
+class DispatchCounts(_message.Message):
+    __slots__ = ("stale_answers", "copies", "dropped_copies", "expelled")
+    STALE_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_COPIES_FIELD_NUMBER: _ClassVar[int]
+    EXPELLED_FIELD_NUMBER: _ClassVar[int]
+    stale_answers: int
+    copies: int
+    dropped_copies: int
+    expelled: int
+    def __init__(self, stale_answers: _Optional[int] = ..., copies: _Optional[int] = ..., dropped_copies: _Optional[int] = ..., expelled: _Optional[int] = ...) -> None: ...
+
 class Event(_message.Message):
-    __slots__ = ("sequence", "time", "state_change", "progress", "epoch", "warning", "scaled", "membership", "snapshot_taken", "resumed", "restarted", "preempted", "stop_requested")
+    __slots__ = ("sequence", "time", "state_change", "progress", "epoch", "warning", "scaled", "membership", "snapshot_taken", "resumed", "restarted", "preempted", "stop_requested", "dispatch")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_CHANGE_FIELD_NUMBER: _ClassVar[int]
@@ -857,6 +871,7 @@ class Event(_message.Message):
     RESTARTED_FIELD_NUMBER: _ClassVar[int]
     PREEMPTED_FIELD_NUMBER: _ClassVar[int]
     STOP_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    DISPATCH_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     time: _timestamp_pb2.Timestamp
     state_change: StateChange
@@ -870,7 +885,8 @@ class Event(_message.Message):
     restarted: Restarted
     preempted: Preempted
     stop_requested: StopRequested
-    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., membership: _Optional[_Union[Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., restarted: _Optional[_Union[Restarted, _Mapping]] = ..., preempted: _Optional[_Union[Preempted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ...) -> None: ...
+    dispatch: DispatchCounts
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., membership: _Optional[_Union[Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., restarted: _Optional[_Union[Restarted, _Mapping]] = ..., preempted: _Optional[_Union[Preempted, _Mapping]] = ..., stop_requested: _Optional[_Union[StopRequested, _Mapping]] = ..., dispatch: _Optional[_Union[DispatchCounts, _Mapping]] = ...) -> None: ...
 
 class LogLine(_message.Message):
     __slots__ = ("sequence", "time", "source", "level", "message", "attempt", "step")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from sumgrad.trainer.v1 import run_pb2 as sumgrad_dot_trainer_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsumgrad/trainer/v1/runner.proto\x12\x12sumgrad.trainer.v1\x1a\x1csumgrad/trainer/v1/run.proto\"<\n\x0eTakeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\xb8\x01\n\x0fTakeRunResponse\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.sumgrad.trainer.v1.RunSpec\x12\x11\n\tdirectory\x18\x02 \x01(\t\x12\x17\n\x0f\x64irectory_inode\x18\x05 \x01(\x04\x12\x13\n\x0bworker_cpus\x18\x03 \x01(\x01\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12(\n\x05roots\x18\x08 \x01(\x0b\x32\x19.sumgrad.trainer.v1.Roots\"(\n\x05Roots\x12\x0c\n\x04\x64\x61ta\x18\x01 \x03(\t\x12\x11\n\tsnapshots\x18\x02 \x03(\t\"\x95\x01\n\rReportRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12.\n\x07reports\x18\x04 \x03(\x0b\x32\x1d.sumgrad.trainer.v1.RunReport\x12(\n\x03log\x18\x05 \x03(\x0b\x32\x1b.sumgrad.trainer.v1.LogLine\"@\n\x0eReportResponse\x12\x0e\n\x06\x63\x61ncel\x18\x01 \x01(\x08\x12\r\n\x05pause\x18\x02 \x01(\x08\x12\x0f\n\x07workers\x18\x03 \x01(\r\"b\n\x11PutWeightsRequest\x12\x34\n\x04\x66ile\x18\x01 \x01(\x0b\x32$.sumgrad.trainer.v1.AnnouncedWeightsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"]\n\x10\x41nnouncedWeights\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\"\n\x12PutWeightsResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\"\xd7\x05\n\tRunReport\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x08progress\x18\x02 \x01(\x0b\x32\x1c.sumgrad.trainer.v1.ProgressH\x00\x12*\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x19.sumgrad.trainer.v1.EpochH\x00\x12.\n\x07warning\x18\x04 \x01(\x0b\x32\x1b.sumgrad.trainer.v1.WarningH\x00\x12\x33\n\nstep_times\x18\x05 \x01(\x0b\x32\x1d.sumgrad.trainer.v1.StepTimesH\x00\x12.\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x1a.sumgrad.trainer.v1.ResultH\x00\x12,\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x1a.sumgrad.trainer.v1.FailedH\x00\x12\x32\n\tcancelled\x18\x08 \x01(\x0b\x32\x1d.sumgrad.trainer.v1.CancelledH\x00\x12,\n\x06paused\x18\t \x01(\x0b\x32\x1a.sumgrad.trainer.v1.PausedH\x00\x12\x34\n\nmembership\x18\n \x01(\x0b\x32\x1e.sumgrad.trainer.v1.MembershipH\x00\x12;\n\x0esnapshot_taken\x18\x0b \x01(\x0b\x32!.sumgrad.trainer.v1.SnapshotTakenH\x00\x12.\n\x07resumed\x18\x0c \x01(\x0b\x32\x1b.sumgrad.trainer.v1.ResumedH\x00\x12\x32\n\trestarted\x18\r \x01(\x0b\x32\x1d.sumgrad.trainer.v1.RestartedH\x00\x12\x30\n\x05\x65xpel\x18\x0e \x01(\x0b\x32\x1f.sumgrad.trainer.v1.ExpelWorkerH\x00\x12&\n\x03log\x18\x0f \x01(\x0b\x32\x17.sumgrad.trainer.v1.LogH\x00\x42\x06\n\x04kind\"1\n\x03Log\x12*\n\x05lines\x18\x01 \x03(\x0b\x32\x1b.sumgrad.trainer.v1.LogLine\"\x19\n\x06\x46\x61iled\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x0b\n\tCancelled\"&\n\x06Paused\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"-\n\x0b\x45xpelWorker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"6\n\tStepTimes\x12)\n\x06phases\x18\x01 \x03(\x0b\x32\x19.sumgrad.trainer.v1.Phase\":\n\x05Phase\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bsum_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\xdf\x01\n\x07\x43ommand\x12\x35\n\x0bworker_lost\x18\x01 \x01(\x0b\x32\x1e.sumgrad.trainer.v1.WorkerLostH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.sumgrad.trainer.v1.CancelH\x00\x12*\n\x05pause\x18\x03 \x01(\x0b\x32\x19.sumgrad.trainer.v1.PauseH\x00\x12;\n\x0eworker_retired\x18\x04 \x01(\x0b\x32!.sumgrad.trainer.v1.WorkerRetiredH\x00\x42\x06\n\x04kind\",\n\nWorkerLost\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x08\n\x06\x43\x61ncel\"\x07\n\x05Pause\"\x1f\n\rWorkerRetired\x12\x0e\n\x06worker\x18\x01 \x01(\t2\x93\x02\n\rRunnerService\x12R\n\x07TakeRun\x12\".sumgrad.trainer.v1.TakeRunRequest\x1a#.sumgrad.trainer.v1.TakeRunResponse\x12O\n\x06Report\x12!.sumgrad.trainer.v1.ReportRequest\x1a\".sumgrad.trainer.v1.ReportResponse\x12]\n\nPutWeights\x12%.sumgrad.trainer.v1.PutWeightsRequest\x1a&.sumgrad.trainer.v1.PutWeightsResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsumgrad/trainer/v1/runner.proto\x12\x12sumgrad.trainer.v1\x1a\x1csumgrad/trainer/v1/run.proto\"<\n\x0eTakeRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\xb8\x01\n\x0fTakeRunResponse\x12)\n\x04spec\x18\x01 \x01(\x0b\x32\x1b.sumgrad.trainer.v1.RunSpec\x12\x11\n\tdirectory\x18\x02 \x01(\t\x12\x17\n\x0f\x64irectory_inode\x18\x05 \x01(\x04\x12\x13\n\x0bworker_cpus\x18\x03 \x01(\x01\x12\x0f\n\x07workers\x18\x04 \x01(\r\x12(\n\x05roots\x18\x08 \x01(\x0b\x32\x19.sumgrad.trainer.v1.Roots\"(\n\x05Roots\x12\x0c\n\x04\x64\x61ta\x18\x01 \x03(\t\x12\x11\n\tsnapshots\x18\x02 \x03(\t\"\x95\x01\n\rReportRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12.\n\x07reports\x18\x04 \x03(\x0b\x32\x1d.sumgrad.trainer.v1.RunReport\x12(\n\x03log\x18\x05 \x03(\x0b\x32\x1b.sumgrad.trainer.v1.LogLine\"@\n\x0eReportResponse\x12\x0e\n\x06\x63\x61ncel\x18\x01 \x01(\x08\x12\r\n\x05pause\x18\x02 \x01(\x08\x12\x0f\n\x07workers\x18\x03 \x01(\r\"b\n\x11PutWeightsRequest\x12\x34\n\x04\x66ile\x18\x01 \x01(\x0b\x32$.sumgrad.trainer.v1.AnnouncedWeightsH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"]\n\x10\x41nnouncedWeights\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\"\n\x12PutWeightsResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x8f\x06\n\tRunReport\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x08progress\x18\x02 \x01(\x0b\x32\x1c.sumgrad.trainer.v1.ProgressH\x00\x12*\n\x05\x65poch\x18\x03 \x01(\x0b\x32\x19.sumgrad.trainer.v1.EpochH\x00\x12.\n\x07warning\x18\x04 \x01(\x0b\x32\x1b.sumgrad.trainer.v1.WarningH\x00\x12\x33\n\nstep_times\x18\x05 \x01(\x0b\x32\x1d.sumgrad.trainer.v1.StepTimesH\x00\x12.\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x1a.sumgrad.trainer.v1.ResultH\x00\x12,\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x1a.sumgrad.trainer.v1.FailedH\x00\x12\x32\n\tcancelled\x18\x08 \x01(\x0b\x32\x1d.sumgrad.trainer.v1.CancelledH\x00\x12,\n\x06paused\x18\t \x01(\x0b\x32\x1a.sumgrad.trainer.v1.PausedH\x00\x12\x34\n\nmembership\x18\n \x01(\x0b\x32\x1e.sumgrad.trainer.v1.MembershipH\x00\x12;\n\x0esnapshot_taken\x18\x0b \x01(\x0b\x32!.sumgrad.trainer.v1.SnapshotTakenH\x00\x12.\n\x07resumed\x18\x0c \x01(\x0b\x32\x1b.sumgrad.trainer.v1.ResumedH\x00\x12\x32\n\trestarted\x18\r \x01(\x0b\x32\x1d.sumgrad.trainer.v1.RestartedH\x00\x12\x30\n\x05\x65xpel\x18\x0e \x01(\x0b\x32\x1f.sumgrad.trainer.v1.ExpelWorkerH\x00\x12&\n\x03log\x18\x0f \x01(\x0b\x32\x17.sumgrad.trainer.v1.LogH\x00\x12\x36\n\x08\x64ispatch\x18\x10 \x01(\x0b\x32\".sumgrad.trainer.v1.DispatchCountsH\x00\x42\x06\n\x04kind\"1\n\x03Log\x12*\n\x05lines\x18\x01 \x03(\x0b\x32\x1b.sumgrad.trainer.v1.LogLine\"\x19\n\x06\x46\x61iled\x12\x0f\n\x07message\x18\x01 \x01(\t\"\x0b\n\tCancelled\"&\n\x06Paused\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"-\n\x0b\x45xpelWorker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"6\n\tStepTimes\x12)\n\x06phases\x18\x01 \x03(\x0b\x32\x19.sumgrad.trainer.v1.Phase\":\n\x05Phase\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bsum_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06\x63ounts\x18\x03 \x03(\x04\"\xdf\x01\n\x07\x43ommand\x12\x35\n\x0bworker_lost\x18\x01 \x01(\x0b\x32\x1e.sumgrad.trainer.v1.WorkerLostH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.sumgrad.trainer.v1.CancelH\x00\x12*\n\x05pause\x18\x03 \x01(\x0b\x32\x19.sumgrad.trainer.v1.PauseH\x00\x12;\n\x0eworker_retired\x18\x04 \x01(\x0b\x32!.sumgrad.trainer.v1.WorkerRetiredH\x00\x42\x06\n\x04kind\",\n\nWorkerLost\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x08\n\x06\x43\x61ncel\"\x07\n\x05Pause\"\x1f\n\rWorkerRetired\x12\x0e\n\x06worker\x18\x01 \x01(\t2\x93\x02\n\rRunnerService\x12R\n\x07TakeRun\x12\".sumgrad.trainer.v1.TakeRunRequest\x1a#.sumgrad.trainer.v1.TakeRunResponse\x12O\n\x06Report\x12!.sumgrad.trainer.v1.ReportRequest\x1a\".sumgrad.trainer.v1.ReportResponse\x12]\n\nPutWeights\x12%.sumgrad.trainer.v1.PutWeightsRequest\x1a&.sumgrad.trainer.v1.PutWeightsResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,31 +49,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTWEIGHTSRESPONSE']._serialized_start=789
   _globals['_PUTWEIGHTSRESPONSE']._serialized_end=823
   _globals['_RUNREPORT']._serialized_start=826
-  _globals['_RUNREPORT']._serialized_end=1553
-  _globals['_LOG']._serialized_start=1555
-  _globals['_LOG']._serialized_end=1604
-  _globals['_FAILED']._serialized_start=1606
-  _globals['_FAILED']._serialized_end=1631
-  _globals['_CANCELLED']._serialized_start=1633
-  _globals['_CANCELLED']._serialized_end=1644
-  _globals['_PAUSED']._serialized_start=1646
-  _globals['_PAUSED']._serialized_end=1684
-  _globals['_EXPELWORKER']._serialized_start=1686
-  _globals['_EXPELWORKER']._serialized_end=1731
-  _globals['_STEPTIMES']._serialized_start=1733
-  _globals['_STEPTIMES']._serialized_end=1787
-  _globals['_PHASE']._serialized_start=1789
-  _globals['_PHASE']._serialized_end=1847
-  _globals['_COMMAND']._serialized_start=1850
-  _globals['_COMMAND']._serialized_end=2073
-  _globals['_WORKERLOST']._serialized_start=2075
-  _globals['_WORKERLOST']._serialized_end=2119
-  _globals['_CANCEL']._serialized_start=2121
-  _globals['_CANCEL']._serialized_end=2129
-  _globals['_PAUSE']._serialized_start=2131
-  _globals['_PAUSE']._serialized_end=2138
-  _globals['_WORKERRETIRED']._serialized_start=2140
-  _globals['_WORKERRETIRED']._serialized_end=2171
-  _globals['_RUNNERSERVICE']._serialized_start=2174
-  _globals['_RUNNERSERVICE']._serialized_end=2449
+  _globals['_RUNREPORT']._serialized_end=1609
+  _globals['_LOG']._serialized_start=1611
+  _globals['_LOG']._serialized_end=1660
+  _globals['_FAILED']._serialized_start=1662
+  _globals['_FAILED']._serialized_end=1687
+  _globals['_CANCELLED']._serialized_start=1689
+  _globals['_CANCELLED']._serialized_end=1700
+  _globals['_PAUSED']._serialized_start=1702
+  _globals['_PAUSED']._serialized_end=1740
+  _globals['_EXPELWORKER']._serialized_start=1742
+  _globals['_EXPELWORKER']._serialized_end=1787
+  _globals['_STEPTIMES']._serialized_start=1789
+  _globals['_STEPTIMES']._serialized_end=1843
+  _globals['_PHASE']._serialized_start=1845
+  _globals['_PHASE']._serialized_end=1903
+  _globals['_COMMAND']._serialized_start=1906
+  _globals['_COMMAND']._serialized_end=2129
+  _globals['_WORKERLOST']._serialized_start=2131
+  _globals['_WORKERLOST']._serialized_end=2175
+  _globals['_CANCEL']._serialized_start=2177
+  _globals['_CANCEL']._serialized_end=2185
+  _globals['_PAUSE']._serialized_start=2187
+  _globals['_PAUSE']._serialized_end=2194
+  _globals['_WORKERRETIRED']._serialized_start=2196
+  _globals['_WORKERRETIRED']._serialized_end=2227
+  _globals['_RUNNERSERVICE']._serialized_start=2230
+  _globals['_RUNNERSERVICE']._serialized_end=2505
 # @@protoc_insertion_point(module_scope)

@@ -94,7 +94,7 @@ class PutWeightsResponse(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class RunReport(_message.Message):
-    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted", "expel", "log")
+    __slots__ = ("number", "progress", "epoch", "warning", "step_times", "finished", "failed", "cancelled", "paused", "membership", "snapshot_taken", "resumed", "restarted", "expel", "log", "dispatch")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +110,7 @@ class RunReport(_message.Message):
     RESTARTED_FIELD_NUMBER: _ClassVar[int]
     EXPEL_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
+    DISPATCH_FIELD_NUMBER: _ClassVar[int]
     number: int
     progress: _run_pb2.Progress
     epoch: _run_pb2.Epoch
@@ -125,7 +126,8 @@ class RunReport(_message.Message):
     restarted: _run_pb2.Restarted
     expel: ExpelWorker
     log: Log
-    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., membership: _Optional[_Union[_run_pb2.Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[_run_pb2.SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[_run_pb2.Resumed, _Mapping]] = ..., restarted: _Optional[_Union[_run_pb2.Restarted, _Mapping]] = ..., expel: _Optional[_Union[ExpelWorker, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ...) -> None: ...
+    dispatch: _run_pb2.DispatchCounts
+    def __init__(self, number: _Optional[int] = ..., progress: _Optional[_Union[_run_pb2.Progress, _Mapping]] = ..., epoch: _Optional[_Union[_run_pb2.Epoch, _Mapping]] = ..., warning: _Optional[_Union[_run_pb2.Warning, _Mapping]] = ..., step_times: _Optional[_Union[StepTimes, _Mapping]] = ..., finished: _Optional[_Union[_run_pb2.Result, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., membership: _Optional[_Union[_run_pb2.Membership, _Mapping]] = ..., snapshot_taken: _Optional[_Union[_run_pb2.SnapshotTaken, _Mapping]] = ..., resumed: _Optional[_Union[_run_pb2.Resumed, _Mapping]] = ..., restarted: _Optional[_Union[_run_pb2.Restarted, _Mapping]] = ..., expel: _Optional[_Union[ExpelWorker, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., dispatch: _Optional[_Union[_run_pb2.DispatchCounts, _Mapping]] = ...) -> None: ...
 
 class Log(_message.Message):
     __slots__ = ("lines",)

@@ -9,10 +9,10 @@ from sumgrad.trainer.snapshots.folder import Folder, open_folder
 from sumgrad.trainer.snapshots.reader import ARRAYS, MANIFEST, read, read_tensors
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError, UnreachableError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 
-def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
+def read_checkpoint(location: str, roots: AllowedPaths = ANYWHERE) -> Snapshot:
     """Read a snapshot, or the weights alone, of any run.
 
     Args:
@@ -42,7 +42,7 @@ def read_checkpoint(location: str, roots: Roots = ANYWHERE) -> Snapshot:
         ) from error
 
 
-def _newest(location: str, roots: Roots) -> Snapshot:
+def _newest(location: str, roots: AllowedPaths) -> Snapshot:
     """The newest good snapshot of a folder."""
     try:
         is_file = Path(location).is_file()

@@ -11,10 +11,10 @@ from sumgrad.layers.base.arrays import Array
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 from sumgrad.trainer.weights.checkpoint import read_checkpoint
 from sumgrad.trainer.weights.layout import layout
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 
-def starting_weights(location: str, network: Network, roots: Roots = ANYWHERE) -> Array:
+def starting_weights(location: str, network: Network, roots: AllowedPaths = ANYWHERE) -> Array:
     """The network's flat vector with a checkpoint's weights.
 
     Args:

@@ -7,16 +7,16 @@ from sumgrad.workers.channel.shared_memory import (
     SharedVectors,
     host_identity,
 )
-from sumgrad.workers.channel.worker_endpoint import LINGER_MS, Link, connect
+from sumgrad.workers.channel.worker_endpoint import LINGER_MS, WorkerEndpoint, connect
 
 __all__ = [
     "LINGER_MS",
-    "Link",
     "ProcessGoneError",
     "ServerAddress",
     "SharedMemoryError",
     "SharedVectors",
     "Vectors",
+    "WorkerEndpoint",
     "connect",
     "host_identity",
 ]

@@ -18,7 +18,7 @@ LINGER_MS = 2_000
 """How long a closing socket waits to hand over what it still holds."""
 
 
-class Link:
+class WorkerEndpoint:
     """A DEALER socket to the server, and the vectors beside it.
 
     Attributes:
@@ -94,7 +94,7 @@ class Link:
             self._memory.close()
             self._weights_memory.close()
 
-    def __enter__(self) -> Link:
+    def __enter__(self) -> WorkerEndpoint:
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Roots:
+class AllowedPaths:
     """Folders with all that lies below them.
 
     Attributes:
@@ -48,4 +48,4 @@ class Roots:
         return any(place.is_relative_to(os.path.realpath(root)) for root in self.folders)
 
 
-ANYWHERE = Roots()
+ANYWHERE = AllowedPaths()

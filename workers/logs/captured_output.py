@@ -18,7 +18,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RAYS_OWN = re.compile(r":(job_id|task_name|actor_name):.*")
 
 
-class Printed:
+class CapturedOutput:
     """The lines that are printed from now on, without colours; none where the output is no file.
 
     Args:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 
-from sumgrad.workers.logs.captured_output import Printed
+from sumgrad.workers.logs.captured_output import CapturedOutput
 from sumgrad.workers.v1 import work_pb2
 
 LONGEST_MESSAGE = 8_000
@@ -19,8 +19,8 @@ MOST_WAITING = 1_000
 SEND_SECONDS = 0.5
 """Lines are to be sent this often, if there are any."""
 
-OURS = ("trainer", "workers")
-"""The loggers of which everything from INFO on is kept; of others, warnings and errors."""
+OURS = "sumgrad"
+"""The logger of which everything from INFO on is kept; of others, warnings and errors."""
 
 
 class LogBuffer(logging.Handler):
@@ -32,16 +32,15 @@ class LogBuffer(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._lines: deque[work_pb2.LogLine] = deque()
-        self._printed: list[tuple[int, Printed]] = []
+        self._printed: list[tuple[int, CapturedOutput]] = []
         self._second = self._in_second = self._left_out = 0
         self._due = 0.0
 
     def capture(self) -> None:
         """Have what this whole process logs, and prints to a file, come here from now on."""
         logging.getLogger().addHandler(self)
-        for name in OURS:
-            logging.getLogger(name).setLevel(logging.INFO)
-        err, out = Printed(2), Printed(1)
+        logging.getLogger(OURS).setLevel(logging.INFO)
+        err, out = CapturedOutput(2), CapturedOutput(1)
         self._printed.append((logging.WARNING, err))
         if out.file == err.file:  # a job's driver has one file for both
             out.close()

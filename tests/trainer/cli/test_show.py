@@ -173,6 +173,23 @@ def test_skipped_steps_are_shown_where_there_are_any(capsys: pytest.CaptureFixtu
     assert document(progress)["skipped_steps"] == 2
 
 
+def test_what_dispatches_counted_is_shown_where_it_is_not_zero(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quiet, troubled = ended(), ended()
+    troubled.dispatch.CopyFrom(run_pb2.DispatchCounts(stale_answers=12, expelled=1))
+    print_summary(quiet)
+    assert not {"stale answers", "expelled"} & {
+        line[:15].strip() for line in capsys.readouterr().out.splitlines()
+    }
+    print_summary(troubled)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["stale answers   12", "expelled        1"]
+    zeros = dict.fromkeys(run_pb2.DispatchCounts.DESCRIPTOR.fields_by_name, 0)
+    assert document(quiet)["dispatch"] == zeros
+    assert document(troubled)["dispatch"] == zeros | {"stale_answers": 12, "expelled": 1}
+
+
 def test_the_faults_of_a_specification_are_shown_in_json() -> None:
     fault = run_pb2.Fault(
         target="server",

@@ -86,6 +86,27 @@ def test_a_run_shows_its_newest_hundred_warnings() -> None:
     assert list(run.warnings) == texts[150:]
 
 
+def test_what_dispatches_count_adds_up_over_attempts() -> None:
+    counts = [
+        run_pb2.DispatchCounts(stale_answers=1, copies=2),
+        run_pb2.DispatchCounts(copies=3, dropped_copies=4),
+        run_pb2.DispatchCounts(expelled=1),
+    ]
+    run = run_pb2.Run(id="r-1")
+    for count in counts:
+        for event in (change(LAUNCHING), change(RUNNING), run_pb2.Event(dispatch=count)):
+            assert history.apply(run, event)
+    assert run.attempt == 3
+    assert run.dispatch == run_pb2.DispatchCounts(
+        stale_answers=1, copies=5, dropped_copies=4, expelled=1
+    )
+
+
+def test_counts_that_no_field_can_hold_stay_at_the_highest() -> None:
+    event = run_pb2.Event(dispatch=run_pb2.DispatchCounts(copies=2**64 - 2))
+    assert after(event, event).dispatch.copies == 2**64 - 1
+
+
 def test_an_epoch_and_an_event_of_no_kind_change_nothing() -> None:
     assert after(run_pb2.Event(epoch=run_pb2.Epoch(epoch=1)), run_pb2.Event()) == run_pb2.Run(
         id="r-1"

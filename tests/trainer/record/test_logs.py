@@ -22,11 +22,13 @@ from sumgrad.trainer.runner.drill_journal import DrillJournal
 from sumgrad.trainer.runner.log_messages import log_message
 from sumgrad.trainer.runner.upstream import outbox
 from sumgrad.trainer.runner.upstream.outbox import Outbox
+from sumgrad.trainer.server import parameter_server
 from sumgrad.trainer.service.cluster import attempt_policy
 from sumgrad.trainer.service.outputs import run_logs
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2
+from sumgrad.workers import serving
 from sumgrad.workers.logs import log_buffer
-from sumgrad.workers.logs.captured_output import Printed
+from sumgrad.workers.logs.captured_output import CapturedOutput
 from sumgrad.workers.logs.log_buffer import LogBuffer
 
 from support.services import PlayedRunner, RunningService, StartService
@@ -69,7 +71,7 @@ def rest(reader: LogReader) -> Iterator[run_pb2.LogLine]:
 
 @pytest.fixture
 def logger() -> Iterator[tuple[logging.Logger, LogBuffer]]:
-    logger, buffer = logging.getLogger("trainer.test_logs"), LogBuffer()
+    logger, buffer = logging.getLogger("sumgrad.trainer.test_logs"), LogBuffer()
     logger.addHandler(buffer)
     logger.setLevel(logging.INFO)
     yield logger, buffer
@@ -93,6 +95,27 @@ def test_a_logged_line_has_its_level_its_step_and_its_traceback(
     assert failed.message.endswith("ValueError: no good")
     assert not failed.HasField("step")
     assert buffer.take() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        (parameter_server.__name__, ["note", "warning"]),
+        (serving.__name__, ["note", "warning"]),
+        ("another_library", ["warning"]),
+    ],
+)
+def test_notes_are_kept_of_our_own_loggers_only(name: str, kept: list[str]) -> None:
+    buffer, ours = LogBuffer(), logging.getLogger(log_buffer.OURS)
+    level = ours.level
+    buffer.capture()
+    try:
+        logging.getLogger(name).info("note")
+        logging.getLogger(name).warning("warning")
+    finally:
+        logging.getLogger().removeHandler(buffer)
+        ours.setLevel(level)
+    assert messages(buffer.take()) == kept
 
 
 def test_lines_beyond_the_rate_are_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +145,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
 def test_what_is_printed_to_a_file_is_read_back_line_by_line(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb", buffering=0) as file:
         file.write(b"before\n")
-        printed = Printed(file.fileno())
+        printed = CapturedOutput(file.fileno())
         assert printed.read() == ([], 0)
         file.write(b":actor_name:_Worker\none\n\ntw")
         assert printed.read() == (["one"], 0)
@@ -140,7 +163,7 @@ def test_what_is_printed_to_a_file_is_read_back_line_by_line(tmp_path: Path) -> 
 def test_a_terminal_or_a_pipe_is_left_alone() -> None:
     reading, writing = os.pipe()
     try:
-        printed = Printed(writing)
+        printed = CapturedOutput(writing)
         os.write(writing, b"line\n")
         assert printed.read() == ([], 0)
     finally:

@@ -14,21 +14,17 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.record.receipt import (
-    DECIDING,
-    code_version,
-    differences,
-    sources_digest,
-    spec_digest,
-)
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.record.code_digest import code_digest
+from sumgrad.trainer.record.receipt import code_version, differences, spec_digest
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.spec.messages import to_document, to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.v1 import run_pb2
-from sumgrad.workers.channel import Link
+from sumgrad.workers.channel import WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, Digits, Split, Xor, data_digest
 from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
-from sumgrad.workers.worker import RefusedError, sums_needed
+from sumgrad.workers.serving import RefusedError
+from sumgrad.workers.worker import sums_needed
 
 from support.interrupted import in_folder, interrupt, resumed_at, run_to_end, warnings
 from support.leftovers import nothing_left_behind
@@ -77,46 +73,24 @@ def test_the_digest_of_a_specification_survives_the_wire(document: dict[str, Any
     assert spec_digest(sent) == spec_digest(spec.document())
 
 
+def test_the_digest_of_a_specification_covers_every_default(document: dict[str, Any]) -> None:
+    """So what a default is need not be part of the code's digest."""
+    spelled_out = parse(document).document()
+    assert spelled_out["train"].keys() > document["train"].keys(), "nothing is left out"
+    assert spec_digest(parse(spelled_out).document()) == spec_digest(spelled_out)
+    for section, field, value in (("train", "weight_decay", 0.125), ("train", "warmup_steps", 7)):
+        assert field not in document[section]
+        changed = {**spelled_out, section: {**spelled_out[section], field: value}}
+        assert spec_digest(changed) != spec_digest(spelled_out)
+
+
 # --- the code ----------------------------------------------------------------------------------
 
 
 def test_the_code_version_names_the_package_and_its_sources() -> None:
     number, plus, digits = code_version().partition("+")
     assert (number, plus, len(digits)) == (version("sumgrad"), "+", 12)
-    assert sources_digest(ROOT).startswith(digits)
-
-
-def test_every_place_that_is_said_to_decide_bits_is_there() -> None:
-    for name in DECIDING:
-        assert (ROOT / name).is_file() or any((ROOT / name).rglob("*.py")), name
-
-
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    for name in ("layers/affine.py", "workers/v1/work_pb2.py", "trainer/cli/app.py"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("a = 1\n")
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["layers/affine.py", "layers/new.py"])
-def test_other_deciding_sources_are_another_version(sources: Path, name: str) -> None:
-    before = sources_digest(sources)
-    (sources / name).write_text("a = 2\n")
-    assert sources_digest(sources) != before
-
-
-@pytest.mark.parametrize("name", ["workers/v1/work_pb2.py", "trainer/cli/app.py", "layers/a.txt"])
-def test_sources_that_decide_nothing_are_no_part_of_the_version(sources: Path, name: str) -> None:
-    before = sources_digest(sources)
-    (sources / name).write_text("a = 2\n")
-    assert sources_digest(sources) == before
-
-
-def test_a_source_that_is_renamed_is_another_version(sources: Path) -> None:
-    before = sources_digest(sources)
-    (sources / "layers/affine.py").rename(sources / "layers/other.py")
-    assert sources_digest(sources) != before
+    assert code_digest(ROOT).startswith(digits)
 
 
 # --- the data ----------------------------------------------------------------------------------
@@ -240,7 +214,7 @@ def test_a_worker_that_has_read_other_data_is_refused_and_named(
     with running(tolerant, "w", "x") as run, played(run, "x") as holding:
         run.start("w")
         task_of(holding)
-        with Link(run.address, "x.1", network().size, sums_needed(SHARDS)) as stranger:
+        with WorkerEndpoint(run.address, "x.1", network().size, sums_needed(SHARDS)) as stranger:
             stranger.join("e" * 64)
             refusal = word_to(stranger).stop.refused
         run.lose("x")
@@ -261,7 +235,7 @@ def test_a_snapshot_of_other_data_fails_the_run(
 ) -> None:
     interrupt(plan, 11, workers=1)
     ours = data_digest(Digits().load())
-    monkeypatch.setattr("sumgrad.workers.worker.data_digest", lambda data: "e" * 64)
+    monkeypatch.setattr("sumgrad.workers.serving.data_digest", lambda data: "e" * 64)
     with running(plan, "w") as run:
         run.start("w")
         message = run.fail()
@@ -311,7 +285,7 @@ def test_a_refused_worker_ends_with_the_reason(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = iter(["a" * 64, "b" * 64])
-    monkeypatch.setattr("sumgrad.workers.worker.data_digest", lambda data: next(digests))
+    monkeypatch.setattr("sumgrad.workers.serving.data_digest", lambda data: next(digests))
     with running(plan, "w0", "w1") as run:
         for name in ("w0", "w1"):
             run.start(name)

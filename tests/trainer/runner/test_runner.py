@@ -18,9 +18,9 @@ from sumgrad.trainer.runner.attempt import RESTARTS, START_SECONDS, STOP_SECONDS
 from sumgrad.trainer.runner.runner import SEND_SECONDS, run
 from sumgrad.trainer.runner.upstream.outbox import Outbox
 from sumgrad.trainer.runner.upstream.protocol import WeightsNotTakenError
-from sumgrad.trainer.server.channel.server_endpoint import Hub
-from sumgrad.trainer.server.parameter_server import TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.channel.server_endpoint import ServerEndpoint
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.spec.messages import to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
@@ -68,12 +68,12 @@ class PlayedServer:
         self._address = address
         self._says = says
         self._lives = lives
-        self._hub: Hub | None = None
+        self._hub: ServerEndpoint | None = None
 
     @property
     def address(self) -> Any:
         if self._address is None:
-            self._hub = Hub(1)
+            self._hub = ServerEndpoint(1)
             self._address = Ref(self._hub.address)
         return Method(self._address)
 

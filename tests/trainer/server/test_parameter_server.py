@@ -52,11 +52,13 @@ from sumgrad.trainer.arithmetic.early_stopping import EarlyStopping
 from sumgrad.trainer.arithmetic.reduction import THREADED_SIZE
 from sumgrad.trainer.arithmetic.schedules import Cosine, Plateau, Schedule, Step
 from sumgrad.trainer.arithmetic.update_rules import SGD, UPDATE_RULES, Descent, Momentum
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.record import history
+from sumgrad.trainer.record.events import from_report
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.trainer.weights.layout import digest
 from sumgrad.trainer.weights.weight_file import write_weights
-from sumgrad.workers.channel import Link, Vectors
+from sumgrad.workers.channel import Vectors, WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, DatasetError, Description, Digits, Npz, data_digest
 from sumgrad.workers.sampling import Sampling
 from sumgrad.workers.v1 import work_pb2
@@ -526,7 +528,7 @@ def test_a_worker_may_join_in_mid_run(plan: TrainingPlan, undisturbed: run_pb2.R
 @contextmanager
 def a_slow_worker(
     plan: TrainingPlan, vectors: Vectors
-) -> Iterator[tuple[Run, Link, Link, work_pb2.Task, work_pb2.Task]]:
+) -> Iterator[tuple[Run, WorkerEndpoint, WorkerEndpoint, work_pb2.Task, work_pb2.Task]]:
     """Run, a quick and a slow worker, and their tasks of the second step.
 
     The slow one has not answered and is late; the quick one has, and so it has been given the
@@ -607,6 +609,43 @@ def test_a_silent_worker_is_expelled(plan: TrainingPlan, undisturbed: run_pb2.Re
     assert expelled == [runner_pb2.ExpelWorker(worker="slow", reason=reason)]
     assert reports[-1].finished.workers == 1
     assert reports[-1].finished.weights_digest == undisturbed.weights_digest
+
+
+def counted(reports: list[runner_pb2.RunReport]) -> run_pb2.DispatchCounts:
+    """What the server's reports of its dispatch add up to."""
+    run = run_pb2.Run()
+    for report in reports:
+        if report.HasField("dispatch"):
+            history.apply(run, from_report(report))
+    return run.dispatch
+
+
+def test_what_late_and_silent_workers_cost_is_reported(plan: TrainingPlan) -> None:
+    with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
+        for _ in range(2):
+            answer_truly(slow, late)  # the second time it is a duplicate
+        task = task_of(slow)
+        answer_truly(quick, copy)  # in vain
+        run.pass_time(2.0)
+        assert task_of(quick) == task
+        run.pass_time(1.0)
+        answer_truly(slow, task)
+        task_of(slow)
+        run.pass_time(14.0)
+        assert_stopped(quick)
+        run.cancel()
+        reports = run.reports()
+    assert reports[-1].HasField("cancelled")
+    assert counted(reports) == run_pb2.DispatchCounts(
+        stale_answers=1, copies=2, dropped_copies=1, expelled=1
+    )
+
+
+def test_a_run_without_trouble_reports_no_counts(plan: TrainingPlan) -> None:
+    with running(plan, "w") as run:
+        run.start("w")
+        reports = run.reports()
+    assert not [report for report in reports if report.HasField("dispatch")]
 
 
 def memberships(reports: list[runner_pb2.RunReport]) -> list[tuple[str, bool, int, str]]:
@@ -713,7 +752,7 @@ def test_the_failure_of_a_worker_that_is_gone_or_never_joined_changes_nothing(
     with (
         running(plan, "w", "gone") as run,
         played(run, "gone") as gone,
-        Link(run.address, "stranger", size, sums_needed(SHARDS), "memory") as stranger,
+        WorkerEndpoint(run.address, "stranger", size, sums_needed(SHARDS), "memory") as stranger,
     ):
         run.start("w")
         task_of(gone)
@@ -744,8 +783,8 @@ def test_an_idle_worker_hears_of_the_server_while_others_work(plan: TrainingPlan
     ):
         # The only shard goes to the one that the server has heard of first.
         poller = zmq.Poller()
-        for link in (one, other):
-            poller.register(link._socket, zmq.POLLIN)
+        for endpoint in (one, other):
+            poller.register(endpoint._socket, zmq.POLLIN)
         ((busy, _),) = poller.poll(SECONDS * 1000)
         idle = other if busy is one._socket else one
         run.pass_time(5.0)
@@ -834,7 +873,7 @@ def test_when_a_run_fails_at_its_start_every_worker_that_has_come_is_stopped(
 ) -> None:
     with running(plan, "w0", "w1", "broken") as run:
         size = network().size
-        with Link(run.address, "broken", size, sums_needed(SHARDS), "memory") as broken:
+        with WorkerEndpoint(run.address, "broken", size, sums_needed(SHARDS), "memory") as broken:
             broken.fail("no disk", permanent=True)
             with played(run, "w0") as w0, played(run, "w1") as w1:
                 assert run.fail() == "broken failed: no disk"
@@ -880,8 +919,8 @@ def test_a_target_that_the_loss_cannot_read_fails_the_run_and_is_named(
 def test_memory_that_cannot_be_shared_fails_the_run(plan: TrainingPlan) -> None:
     with running(plan, "w") as run:
         size = network().size + 1
-        with Link(run.address, "w", size, sums_needed(SHARDS), "memory") as link:
-            link.join(data_digest(Digits().load()))
+        with WorkerEndpoint(run.address, "w", size, sums_needed(SHARDS), "memory") as endpoint:
+            endpoint.join(data_digest(Digits().load()))
             assert run.fail() == "w cannot share memory: w has a network of another size"
 
 

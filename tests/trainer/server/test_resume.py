@@ -16,9 +16,10 @@ from threadpoolctl import threadpool_limits
 
 from sumgrad.layers import Affine, AffineReLU, Flatten
 from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES, Descent
-from sumgrad.trainer.server.parameter_server import TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import PING_SECONDS, RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.rounds.rounds import PING_SECONDS
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
 from sumgrad.trainer.snapshots.snapshot import Snapshot
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
@@ -26,7 +27,7 @@ from sumgrad.trainer.snapshots.writer import Writer
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.channel import ServerAddress, connect
 from sumgrad.workers.drills.drill import Fault, FaultPlan, Point
-from sumgrad.workers.worker import SILENCE_SECONDS, work
+from sumgrad.workers.serving import SILENCE_SECONDS, work
 
 from support.drilled_processes import PROCESSES, assert_ended_by, fired, process
 from support.interrupted import EVERY, PLANS, in_folder, interrupt, resumed_at, run_to_end, warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sumgrad.trainer.server.rounds.step_times import BOUNDS, PHASES, StepTimes
 from sumgrad.trainer.service.prometheus import Metrics
 from sumgrad.trainer.v1 import run_pb2
+
+from support.repository import ROOT
 
 RUN_SERIES = {
     "sumgrad_steps_total",
@@ -289,3 +292,63 @@ def test_waiting_times_are_a_histogram(scraped: Scraped) -> None:
     assert scraped.value(f"{name}_bucket", "15.0") == 1
     assert scraped.value(f"{name}_bucket", "60.0") == 3
     assert scraped.value(f"{name}_bucket", "+Inf") == 4
+
+
+# --- what dispatches count ---------------------------------------------------------------------
+
+DISPATCH_SERIES = {
+    "stale_answers": "sumgrad_stale_answers_total",
+    "copies": "sumgrad_range_copies_total",
+    "dropped_copies": "sumgrad_range_copies_dropped_total",
+    "expelled": "sumgrad_workers_expelled_total",
+}
+
+
+def counting(run_id: str = "r-1", **counts: int) -> run_pb2.Run:
+    """A running run whose dispatch has counted so much so far."""
+    run = running(run_id)
+    run.dispatch.CopyFrom(run_pb2.DispatchCounts(**counts))
+    return run
+
+
+def test_every_count_of_a_dispatch_has_a_series(scraped: Scraped) -> None:
+    assert list(DISPATCH_SERIES) == list(run_pb2.DispatchCounts.DESCRIPTOR.fields_by_name)
+    assert {scraped.value(series) for series in DISPATCH_SERIES.values()} == {0}
+
+
+@pytest.mark.parametrize(("field", "series"), DISPATCH_SERIES.items())
+def test_counts_of_all_runs_are_added_each_one_once(
+    scraped: Scraped, field: str, series: str
+) -> None:
+    for run_id, so_far in (("r-1", 0), ("r-2", 0), ("r-1", 2), ("r-2", 3), ("r-1", 2), ("r-1", 5)):
+        scraped.metrics.run(counting(run_id, **{field: so_far}))
+    assert {name: scraped.value(name) for name in DISPATCH_SERIES.values()} == dict.fromkeys(
+        DISPATCH_SERIES.values(), 0
+    ) | {series: 5 + 3}
+
+
+def test_counts_never_go_back(scraped: Scraped) -> None:
+    for run in (counting(), counting(copies=4), counting(copies=1), counting(copies=4)):
+        scraped.metrics.run(run)
+    assert scraped.value("sumgrad_range_copies_total") == 4
+
+
+def test_what_another_service_has_counted_is_not_counted_again(scraped: Scraped) -> None:
+    scraped.metrics.run(counting(copies=7))
+    assert scraped.value("sumgrad_range_copies_total") == 0
+    scraped.metrics.run(counting(copies=8))
+    assert scraped.value("sumgrad_range_copies_total") == 1
+
+
+def test_the_last_counts_of_a_run_come_with_its_end_and_once(scraped: Scraped) -> None:
+    last = ended()
+    last.dispatch.copies = 3
+    for run in (counting(), counting(copies=1), last, last):
+        scraped.metrics.run(run)
+    assert scraped.value("sumgrad_range_copies_total") == 3
+
+
+def test_every_series_is_on_the_page(scraped: Scraped) -> None:
+    series = set(re.findall(r"^# TYPE (\w+)", scraped.text(), re.MULTILINE))
+    section = (ROOT / "docs" / "api.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"`(sumgrad_\w+)`", section)) == series

@@ -21,7 +21,7 @@ import safetensors.numpy
 from moto.server import ThreadedMotoServer
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
 from sumgrad.trainer.snapshots import object_folder
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
@@ -30,7 +30,7 @@ from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.trainer.weights.checkpoint import read_checkpoint
 from sumgrad.workers.channel import connect
 from sumgrad.workers.drills.drill import Fault, FaultPlan
-from sumgrad.workers.worker import work
+from sumgrad.workers.serving import work
 
 from support.drilled_processes import PROCESSES, assert_ended_by, process
 from support.interrupted import EVERY, PLANS, resumed_at, run_to_end, warnings

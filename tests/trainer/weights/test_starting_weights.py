@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from sumgrad.layers.base.arrays import Array
 from sumgrad.trainer.arithmetic.schedules import Cosine
 from sumgrad.trainer.arithmetic.update_rules import SGD, Descent
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
 from sumgrad.trainer.v1 import run_pb2

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import zmq
 
-from sumgrad.trainer.server.channel.server_endpoint import Hub
+from sumgrad.trainer.server.channel.server_endpoint import ServerEndpoint
 from sumgrad.workers.channel import (
-    Link,
     ServerAddress,
     SharedMemoryError,
     SharedVectors,
+    WorkerEndpoint,
     connect,
     host_identity,
 )
@@ -184,30 +184,30 @@ def test_vectors_travel_by_memory_where_the_run_wants_it_or_the_host_is_shared()
     assert not here.shares_memory("frames")
 
 
-# Hub and link.
+# Both endpoints.
 
 
-def received(hub: Hub) -> tuple[str, work_pb2.WorkerMessage, list[zmq.Frame]]:
+def received(server: ServerEndpoint) -> tuple[str, work_pb2.WorkerMessage, list[zmq.Frame]]:
     """The next message at the server."""
-    message = hub.receive(SECONDS)
+    message = server.receive(SECONDS)
     assert message is not None, "nothing has arrived"
     sender, head, frames = message
     return sender, work_pb2.WorkerMessage.FromString(head), frames
 
 
-def task_of(link: Link) -> work_pb2.Task:
+def task_of(worker: WorkerEndpoint) -> work_pb2.Task:
     """The next task at a worker."""
-    message = link.receive(SECONDS)
+    message = worker.receive(SECONDS)
     assert message is not None, "nothing has arrived"
     assert message.WhichOneof("kind") == "task"
     return message.task
 
 
-def join(hub: Hub, link: Link, name: str) -> None:
-    link.join("")
-    sender, message, _ = received(hub)
+def join(server: ServerEndpoint, worker: WorkerEndpoint, name: str) -> None:
+    worker.join("")
+    sender, message, _ = received(server)
     assert (sender, message.WhichOneof("kind")) == (name, "join")
-    hub.admit(name, message.join)
+    server.admit(name, message.join)
 
 
 TASK = work_pb2.Task(round=4, begin=1, end=4, gradient=work_pb2.Gradient(step=2))
@@ -216,28 +216,34 @@ ANSWER = work_pb2.Answer(round=4, begin=1, end=4, losses=[0.1, 0.2, 1e-300], met
 
 @both_ways
 def test_weights_arrive(vectors: Vectors) -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE, ROWS, vectors) as link:
-        join(hub, link, "w")
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE, ROWS, vectors) as worker,
+    ):
+        join(server, worker, "w")
         for seed in (1, 2):
-            hub.weights[:] = some(seed)
-            hub.publish()
-            hub.assign("w", TASK)
-            assert task_of(link) == TASK
-            assert link.weights.tobytes() == some(seed).tobytes()
+            server.weights[:] = some(seed)
+            server.publish()
+            server.assign("w", TASK)
+            assert task_of(worker) == TASK
+            assert worker.weights.tobytes() == some(seed).tobytes()
 
 
 @both_ways
 def test_gradients_arrive(vectors: Vectors) -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE, ROWS, vectors) as link:
-        join(hub, link, "w")
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE, ROWS, vectors) as worker,
+    ):
+        join(server, worker, "w")
         for count in (2, 3, 1):
-            link.sums[:] = some(count, ROWS * SIZE).reshape(ROWS, SIZE)
-            link.answer(ANSWER, count)
-            sender, message, frames = received(hub)
+            worker.sums[:] = some(count, ROWS * SIZE).reshape(ROWS, SIZE)
+            worker.answer(ANSWER, count)
+            sender, message, frames = received(server)
             assert (sender, message.answer) == ("w", ANSWER)
-            gradients = hub.vectors("w", count, frames)
+            gradients = server.vectors("w", count, frames)
             assert len(gradients) == count
-            for gradient, row in zip(gradients, link.sums, strict=False):
+            for gradient, row in zip(gradients, worker.sums, strict=False):
                 assert gradient.dtype == np.float32
                 assert gradient.tobytes() == row.tobytes()
                 gradient += 1  # the server sums in place
@@ -246,66 +252,75 @@ def test_gradients_arrive(vectors: Vectors) -> None:
 
 @both_ways
 def test_an_evaluation_brings_no_vectors(vectors: Vectors) -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE, ROWS, vectors) as link:
-        join(hub, link, "w")
-        link.answer(ANSWER, 0)
-        assert received(hub)[1:] == (work_pb2.WorkerMessage(answer=ANSWER), [])
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE, ROWS, vectors) as worker,
+    ):
+        join(server, worker, "w")
+        worker.answer(ANSWER, 0)
+        assert received(server)[1:] == (work_pb2.WorkerMessage(answer=ANSWER), [])
 
 
 def test_weights_are_sent_once_a_version() -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE, ROWS, "frames") as link:
-        join(hub, link, "w")
-        hub.weights[:] = some(1)
-        hub.publish()
-        hub.assign("w", TASK)
-        task_of(link)
-        link.weights[:] = some(2)
-        hub.assign("w", TASK)
-        task_of(link)
-        assert link.weights.tobytes() == some(2).tobytes()
-        hub.publish()
-        hub.assign("w", TASK)
-        task_of(link)
-        assert link.weights.tobytes() == some(1).tobytes()
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE, ROWS, "frames") as worker,
+    ):
+        join(server, worker, "w")
+        server.weights[:] = some(1)
+        server.publish()
+        server.assign("w", TASK)
+        task_of(worker)
+        worker.weights[:] = some(2)
+        server.assign("w", TASK)
+        task_of(worker)
+        assert worker.weights.tobytes() == some(2).tobytes()
+        server.publish()
+        server.assign("w", TASK)
+        task_of(worker)
+        assert worker.weights.tobytes() == some(1).tobytes()
 
 
 def test_weights_are_those_of_the_moment_they_were_sent() -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE, ROWS, "frames") as link:
-        join(hub, link, "w")
-        hub.weights[:] = some(1)
-        hub.assign("w", TASK)
-        hub.weights[:] = some(2)
-        task_of(link)
-        assert link.weights.tobytes() == some(1).tobytes()
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE, ROWS, "frames") as worker,
+    ):
+        join(server, worker, "w")
+        server.weights[:] = some(1)
+        server.assign("w", TASK)
+        server.weights[:] = some(2)
+        task_of(worker)
+        assert worker.weights.tobytes() == some(1).tobytes()
 
 
 def test_workers_of_both_kinds_are_kept_apart() -> None:
     with (
-        Hub(SIZE) as hub,
-        Link(hub.address, "near", SIZE, ROWS, "memory") as near,
-        Link(hub.address, "far", SIZE, ROWS, "frames") as far,
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "near", SIZE, ROWS, "memory") as near,
+        WorkerEndpoint(server.address, "far", SIZE, ROWS, "frames") as far,
     ):
-        join(hub, near, "near")
-        join(hub, far, "far")
+        join(server, near, "near")
+        join(server, far, "far")
         near.sums[0], far.sums[0] = some(1), some(2)
-        for link, name, seed in ((far, "far", 2), (near, "near", 1)):
-            link.answer(ANSWER, 1)
-            sender, _, frames = received(hub)
+        for worker, name, seed in ((far, "far", 2), (near, "near", 1)):
+            worker.answer(ANSWER, 1)
+            sender, _, frames = received(server)
             assert sender == name
-            assert hub.vectors(name, 1, frames)[0].tobytes() == some(seed).tobytes()
+            assert server.vectors(name, 1, frames)[0].tobytes() == some(seed).tobytes()
 
 
 @both_ways
 def test_an_answer_survives_its_worker(vectors: Vectors) -> None:
-    with Hub(SIZE) as hub:
-        with Link(hub.address, "w", SIZE, ROWS, vectors) as link:
-            join(hub, link, "w")
-            link.sums[:] = some(1)
-            link.answer(ANSWER, 2)
-        del link
-        sender, message, frames = received(hub)
-        gradients = hub.vectors("w", 2, frames)
-        hub.forget("w")
+    with ServerEndpoint(SIZE) as server:
+        with WorkerEndpoint(server.address, "w", SIZE, ROWS, vectors) as worker:
+            join(server, worker, "w")
+            worker.sums[:] = some(1)
+            worker.answer(ANSWER, 2)
+        del worker
+        sender, message, frames = received(server)
+        gradients = server.vectors("w", 2, frames)
+        server.forget("w")
         assert (sender, message.answer) == ("w", ANSWER)
         assert [gradient.tobytes() for gradient in gradients] == 2 * [some(1).tobytes()]
         del gradients
@@ -313,53 +328,65 @@ def test_an_answer_survives_its_worker(vectors: Vectors) -> None:
 
 @both_ways
 def test_a_failure_survives_its_worker(vectors: Vectors) -> None:
-    with Hub(SIZE) as hub:
-        with Link(hub.address, "w", SIZE, ROWS, vectors) as link:
-            link.fail("no data")
-        assert received(hub)[1].failure.message == "no data"
+    with ServerEndpoint(SIZE) as server:
+        with WorkerEndpoint(server.address, "w", SIZE, ROWS, vectors) as worker:
+            worker.fail("no data")
+        assert received(server)[1].failure.message == "no data"
 
 
 def test_a_worker_that_comes_back_under_its_name_is_heard() -> None:
-    with Hub(SIZE) as hub:
-        with Link(hub.address, "w", SIZE, ROWS, "memory") as first:
-            join(hub, first, "w")
-        with Link(hub.address, "w", SIZE, ROWS, "memory") as second:
-            join(hub, second, "w")
-            hub.assign("w", TASK)
+    with ServerEndpoint(SIZE) as server:
+        with WorkerEndpoint(server.address, "w", SIZE, ROWS, "memory") as first:
+            join(server, first, "w")
+        with WorkerEndpoint(server.address, "w", SIZE, ROWS, "memory") as second:
+            join(server, second, "w")
+            server.assign("w", TASK)
             assert task_of(second) == TASK
             second.sums[0] = some(3)
             second.answer(ANSWER, 1)
-            _, _, frames = received(hub)
-            assert hub.vectors("w", 1, frames)[0].tobytes() == some(3).tobytes()
+            _, _, frames = received(server)
+            assert server.vectors("w", 1, frames)[0].tobytes() == some(3).tobytes()
 
 
 def test_memory_of_another_size_is_refused() -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE + 1, ROWS, "memory") as link:
-        link.join("")
-        _, message, _ = received(hub)
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE + 1, ROWS, "memory") as worker,
+    ):
+        worker.join("")
+        _, message, _ = received(server)
         with pytest.raises(SharedMemoryError, match="w has a network of another size"):
-            hub.admit("w", message.join)
+            server.admit("w", message.join)
 
 
 def test_a_message_to_nobody_is_lost_without_harm() -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE, ROWS, "memory") as link:
-        hub.send("nobody", b"hello")
-        hub.forget("nobody")
-        join(hub, link, "w")
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE, ROWS, "memory") as worker,
+    ):
+        server.send("nobody", b"hello")
+        server.forget("nobody")
+        join(server, worker, "w")
 
 
 def test_silence_ends_the_wait() -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "w", SIZE, ROWS, "frames") as link:
-        assert hub.receive(0) is None
-        assert link.receive(0) is None
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "w", SIZE, ROWS, "frames") as worker,
+    ):
+        assert server.receive(0) is None
+        assert worker.receive(0) is None
 
 
 @pytest.mark.parametrize("endpoint", ["local", "remote"])
 def test_a_peer_with_a_key_of_its_own_is_turned_away(endpoint: str) -> None:
     public, secret = zmq.curve_keypair()
-    with Hub(SIZE) as hub, Link(hub.address, "good", SIZE, ROWS, "memory") as good:
-        stranger = dataclasses.replace(hub.address, peer_public=public, peer_secret=secret)
-        socket = connect(stranger, "stranger", getattr(hub.address, endpoint))
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "good", SIZE, ROWS, "memory") as good,
+    ):
+        stranger = dataclasses.replace(server.address, peer_public=public, peer_secret=secret)
+        socket = connect(stranger, "stranger", getattr(server.address, endpoint))
         refused = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         monitor = socket.get_monitor_socket(refused)
         try:
@@ -367,8 +394,8 @@ def test_a_peer_with_a_key_of_its_own_is_turned_away(endpoint: str) -> None:
             assert monitor.poll(int(SECONDS * 1000)), "the stranger was not refused"
             for _ in range(3):
                 good.join("")
-                assert received(hub)[0] == "good"
-            assert hub.receive(0) is None
+                assert received(server)[0] == "good"
+            assert server.receive(0) is None
         finally:
             socket.disable_monitor()
             monitor.close()
@@ -377,14 +404,17 @@ def test_a_peer_with_a_key_of_its_own_is_turned_away(endpoint: str) -> None:
 
 @pytest.mark.parametrize("kind", ["another server key", "no keys"])
 def test_a_peer_without_the_servers_key_gets_nothing_through(kind: str) -> None:
-    with Hub(SIZE) as hub, Link(hub.address, "good", SIZE, ROWS, "frames") as good:
+    with (
+        ServerEndpoint(SIZE) as server,
+        WorkerEndpoint(server.address, "good", SIZE, ROWS, "frames") as good,
+    ):
         if kind == "no keys":
             socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
             socket.identity = b"stranger"
-            socket.connect(hub.address.remote)
+            socket.connect(server.address.remote)
         else:
-            stranger = dataclasses.replace(hub.address, server_key=zmq.curve_keypair()[0])
-            socket = connect(stranger, "stranger", hub.address.remote)
+            stranger = dataclasses.replace(server.address, server_key=zmq.curve_keypair()[0])
+            socket = connect(stranger, "stranger", server.address.remote)
         refused = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
         monitor = socket.get_monitor_socket(refused)
         try:
@@ -392,8 +422,8 @@ def test_a_peer_without_the_servers_key_gets_nothing_through(kind: str) -> None:
             assert monitor.poll(int(SECONDS * 1000)), "the stranger was not refused"
             for _ in range(3):
                 good.join("")
-                assert received(hub)[0] == "good"
-            assert hub.receive(0) is None
+                assert received(server)[0] == "good"
+            assert server.receive(0) is None
         finally:
             socket.disable_monitor()
             monitor.close()

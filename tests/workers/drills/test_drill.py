@@ -17,12 +17,12 @@ from threadpoolctl import threadpool_limits
 from sumgrad.layers import InvalidHyperparameterError
 from sumgrad.trainer.arithmetic.reduction import BLOCK, Reduction
 from sumgrad.trainer.arithmetic.update_rules import SGD, Descent
-from sumgrad.trainer.server.parameter_server import TrainingPlan
-from sumgrad.trainer.server.rounds.rounds import RUNNER
+from sumgrad.trainer.server.rounds.membership import RUNNER
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.channel import ServerAddress, connect
 from sumgrad.workers.drills.drill import POINTS, Action, Fault, FaultPlan, InjectedFaultError, Point
-from sumgrad.workers.worker import work
+from sumgrad.workers.serving import work
 
 from support.drilled_processes import PROCESSES, assert_ended_by, fired, process
 from support.leftovers import nothing_left_behind

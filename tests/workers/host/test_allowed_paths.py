@@ -13,7 +13,8 @@ import pytest
 
 from sumgrad.layers import Affine, Network
 from sumgrad.trainer.runner.assignment import Assignment
-from sumgrad.trainer.server.parameter_server import ParameterServer, TrainingPlan
+from sumgrad.trainer.server.parameter_server import ParameterServer
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.service.outputs import run_weights
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
@@ -24,7 +25,7 @@ from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.trainer.weights.starting_weights import starting_weights
 from sumgrad.workers.datasets import Idx, Npz, Source
 from sumgrad.workers.datasets.dataset import DatasetError
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 from support.services import RunningService, StartService
 
@@ -46,8 +47,8 @@ def outside(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def roots(root: Path) -> Roots:
-    return Roots((str(root),))
+def roots(root: Path) -> AllowedPaths:
+    return AllowedPaths((str(root),))
 
 
 def exchange(path: Path, target: Path) -> None:
@@ -63,7 +64,7 @@ def open_files() -> int:
 # --- one path -----------------------------------------------------------------------------------
 
 
-def test_what_lies_inside_is_read_by_whatever_path(root: Path, roots: Roots) -> None:
+def test_what_lies_inside_is_read_by_whatever_path(root: Path, roots: AllowedPaths) -> None:
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "file").write_text("inside")
     (root / "link").symlink_to(root / "a")
@@ -77,13 +78,13 @@ def test_what_lies_inside_is_read_by_whatever_path(root: Path, roots: Roots) -> 
 def test_a_root_may_be_reached_by_a_link(tmp_path: Path, root: Path) -> None:
     (root / "file").write_text("inside")
     (tmp_path / "link").symlink_to(root)
-    with Roots((str(tmp_path / "link"),)).pinned(root / "file") as pinned:
+    with AllowedPaths((str(tmp_path / "link"),)).pinned(root / "file") as pinned:
         assert pinned.read_text() == "inside"
 
 
 @pytest.mark.parametrize("name", ["link", "folder/file", "../root-outside/file", "pipe"])
 def test_what_lies_outside_is_not_opened_and_not_waited_for(
-    root: Path, outside: Path, roots: Roots, name: str
+    root: Path, outside: Path, roots: AllowedPaths, name: str
 ) -> None:
     (outside / "file").write_text("outside")
     os.mkfifo(outside / "pipe")
@@ -93,7 +94,7 @@ def test_what_lies_outside_is_not_opened_and_not_waited_for(
     before = open_files()
     with pytest.raises(PermissionError, match=OUTSIDE), roots.pinned(root / name):
         pass
-    with pytest.raises(PermissionError), Roots(()).pinned(root):
+    with pytest.raises(PermissionError), AllowedPaths(()).pinned(root):
         pass
     with pytest.raises(FileNotFoundError), roots.pinned(root / "nothing"):
         pass
@@ -101,7 +102,7 @@ def test_what_lies_outside_is_not_opened_and_not_waited_for(
 
 
 def test_a_link_that_is_exchanged_after_the_check_changes_nothing(
-    root: Path, outside: Path, roots: Roots
+    root: Path, outside: Path, roots: AllowedPaths
 ) -> None:
     (root / "a").mkdir()
     (root / "a" / "file").write_text("inside")
@@ -144,7 +145,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], type[Any]]] = {
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_data_inside_is_loaded_as_without_roots(root: Path, roots: Roots, kind: str) -> None:
+def test_data_inside_is_loaded_as_without_roots(root: Path, roots: AllowedPaths, kind: str) -> None:
     write, source = FORMATS[kind]
     path = str(write(root))
     confined, free = source(path, roots).load(), source(path).load()
@@ -155,7 +156,7 @@ def test_data_inside_is_loaded_as_without_roots(root: Path, roots: Roots, kind: 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_no_file_of_the_data_is_read_by_a_link_that_was_exchanged(
-    root: Path, outside: Path, roots: Roots, kind: str
+    root: Path, outside: Path, roots: AllowedPaths, kind: str
 ) -> None:
     write, source = FORMATS[kind]
     (root / "data").mkdir()
@@ -186,7 +187,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_snapshots_are_kept_inside_in_folders_that_are_made(root: Path, roots: Roots) -> None:
+def test_snapshots_are_kept_inside_in_folders_that_are_made(
+    root: Path, roots: AllowedPaths
+) -> None:
     store = SnapshotStore(str(root / "a" / "b"), 1, roots=roots)
     assert store.latest() == (None, [])
     for step in (1, 2):
@@ -198,7 +201,7 @@ def test_snapshots_are_kept_inside_in_folders_that_are_made(root: Path, roots: R
 
 
 def test_snapshots_are_neither_written_nor_read_nor_deleted_by_a_link_that_was_exchanged(
-    root: Path, outside: Path, roots: Roots
+    root: Path, outside: Path, roots: AllowedPaths
 ) -> None:
     store = SnapshotStore(str(root / "run"), 1, roots=roots)
     store.save(snapshot(1))
@@ -219,7 +222,7 @@ def test_snapshots_are_neither_written_nor_read_nor_deleted_by_a_link_that_was_e
 
 
 def test_a_partial_file_is_not_written_by_a_link_that_lies_in_its_way(
-    root: Path, outside: Path, roots: Roots
+    root: Path, outside: Path, roots: AllowedPaths
 ) -> None:
     store = SnapshotStore(str(root), 2, roots=roots)
     store.save(snapshot(1))
@@ -233,7 +236,7 @@ def test_a_partial_file_is_not_written_by_a_link_that_lies_in_its_way(
 
 
 def test_a_checkpoint_is_not_read_by_a_link_that_was_exchanged(
-    root: Path, outside: Path, roots: Roots
+    root: Path, outside: Path, roots: AllowedPaths
 ) -> None:
     network = Network((Affine(2),), (3,))
     layout = [["0.W", [2, 3]], ["0.b", [2]]]
@@ -315,7 +318,7 @@ def test_without_roots_a_runner_is_told_of_none(
 
 
 def test_the_service_reads_no_snapshot_by_a_link_that_was_exchanged(
-    root: Path, outside: Path, roots: Roots
+    root: Path, outside: Path, roots: AllowedPaths
 ) -> None:
     run = run_pb2.Run(id="r-1")
     run.spec.snapshots.location = str(root / "team")

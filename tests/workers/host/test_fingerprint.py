@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.server.parameter_server import TrainingPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.workers.host import fingerprint as module
 from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
-from sumgrad.workers.worker import RefusedError
+from sumgrad.workers.serving import RefusedError
 
 from support.leftovers import nothing_left_behind
 from support.repository import ROOT

@@ -2,6 +2,7 @@
 
 from sumgrad.trainer.arithmetic.schedules.constant import Constant
 from sumgrad.trainer.arithmetic.schedules.cosine import Cosine
+from sumgrad.trainer.arithmetic.schedules.learning_rate import learning_rate
 from sumgrad.trainer.arithmetic.schedules.plateau import Plateau
 from sumgrad.trainer.arithmetic.schedules.schedule import Moment, Schedule
 from sumgrad.trainer.arithmetic.schedules.step import Step
@@ -22,5 +23,6 @@ __all__ = [
     "Plateau",
     "Schedule",
     "Step",
+    "learning_rate",
     "warmup",
 ]

@@ -25,6 +25,14 @@ Document = dict[str, Any]
 METRICS = {name: metric.label for name, metric in losses.METRICS.items()}
 """What people call the metrics, by their fields in the messages."""
 
+DISPATCH = {
+    "stale_answers": "stale answers",
+    "copies": "copied ranges",
+    "dropped_copies": "dropped copies",
+    "expelled": "expelled",
+}
+"""Labels of what a dispatch counts, by the fields of DispatchCounts."""
+
 WIDEST = 160
 """Columns that a table line takes at the most, but for long names of runs."""
 
@@ -68,6 +76,7 @@ def document(run: run_pb2.Run) -> Document:
         "request_id": run.request_id or None,
         "attempt": run.attempt,
         "restarts": run.restarts,
+        "dispatch": {field: getattr(run.dispatch, field) for field in DISPATCH},
         "snapshot_step": run.snapshot_step or None,
         "queue": _queue(run.queue) if run.HasField("queue") else None,
         "preempted_by": run.preempted_by or None,
@@ -158,6 +167,9 @@ def print_summary(run: run_pb2.Run) -> None:
         print(f"{'attempts':<15} {run.attempt}")
     if run.restarts:
         print(f"{'server restarts':<15} {run.restarts}")
+    for field, label in DISPATCH.items():
+        if count := found["dispatch"][field]:
+            print(f"{label:<15} {count}")
     for key, value in sorted(found["labels"].items()):
         print(f"{'label':<15} {key}={value}")
     if found["priority"]:

@@ -27,7 +27,7 @@ Received = tuple[str, bytes, list[zmq.Frame]]
 """A message's sender, the message itself, and the vectors that came with it."""
 
 
-class Hub:
+class ServerEndpoint:
     """Holds the weights, knows who has joined and where each one's gradients lie.
 
     Messages are CURVE-encrypted and only holders of the run's key pair are let in.
@@ -168,7 +168,7 @@ class Hub:
             self.forget(worker)
         self._memory.close()
 
-    def __enter__(self) -> Hub:
+    def __enter__(self) -> ServerEndpoint:
         return self
 
     def __exit__(

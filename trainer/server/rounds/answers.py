@@ -1,15 +1,14 @@
-"""What the workers have answered: of one round, and summed over an epoch's rounds."""
+"""What the workers have answered in one round."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import add
 
-from sumgrad.layers import Metric
 from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.arithmetic.tally import exact_sum
 from sumgrad.workers.summation_tree import Node
+from sumgrad.workers.v1 import work_pb2
 
 
 @dataclass
@@ -35,44 +34,47 @@ class RoundAnswers:
     findings: dict[int, str] = field(default_factory=dict)
     compute_seconds: float = 0.0
 
+    def add(
+        self, worker: str, answer: work_pb2.Answer, nodes: Sequence[Node], sums: Sequence[Array]
+    ) -> None:
+        """Take an answer that belongs to the round.
+
+        Args:
+            nodes, sums: the tree nodes that make up the range of a gradient's answer, and the
+                vector of each; nothing of other answers.
+        """
+        self.nodes += nodes
+        self.sums += sums
+        self.holders += [worker] * len(nodes)
+        self.losses += answer.losses
+        self.metric += answer.metric
+        self.rows += answer.rows
+        self.findings |= {found.shard: found.problem for found in answer.findings}
+        self.compute_seconds = max(self.compute_seconds, answer.compute_seconds)
+
+    def copy_sums_of(self, worker: str) -> None:
+        """Copy what lies in a worker's memory, because its next range overwrites it.
+
+        After that the round needs nothing there any more, whether or not the range is still wanted
+        when the worker computes it. In later rounds a worker gets nothing before it has answered.
+        """
+        for i, holder in enumerate(self.holders):
+            if holder == worker:
+                self.sums[i] = self.sums[i].copy()
+
     @property
     def loss(self) -> float:
-        return _exact_sum(self.losses)
+        return exact_sum(self.losses)
 
     @property
     def metric_sums(self) -> list[float]:
         """The metric's sums over all units."""
         width = len(self.metric) // len(self.losses)
-        return [_exact_sum(self.metric[i::width]) for i in range(width)]
-
-
-@dataclass
-class Tally:
-    """Sums over the steps of an epoch."""
-
-    loss: float = 0.0
-    rows: int = 0
-    metric_sums: list[float] = field(default_factory=list)
-
-    def add(self, answers: RoundAnswers) -> None:
-        self.loss += answers.loss
-        self.rows += answers.rows
-        more = answers.metric_sums
-        self.metric_sums = list(map(add, self.metric_sums, more)) if self.metric_sums else more
-
-    @property
-    def mean(self) -> float:
-        """NaN where every step was skipped."""
-        return self.loss / self.rows if self.rows else math.nan
-
-    def figures(self, metric: Metric) -> dict[str, float]:
-        """The metric's value by its name, or nothing where it has none."""
-        value = metric.value(self.metric_sums) if self.metric_sums else None
-        return {} if value is None else {metric.name: value}
+        return [exact_sum(self.metric[i::width]) for i in range(width)]
 
 
 def first_problem(findings: dict[int, str]) -> str:
-    """What a diagnosis found, as a clause: of the first shard, whoever told it first."""
+    """What a diagnosis found in the first shard that has a problem, as a clause."""
     if not findings:
         return (
             "the gradient or loss was NaN or infinite, but not when it was computed again, which "
@@ -80,11 +82,3 @@ def first_problem(findings: dict[int, str]) -> str:
         )
     shard = min(findings)
     return f"{findings[shard]} in shard {shard}"
-
-
-def _exact_sum(values: Sequence[float]) -> float:
-    """The exact sum, whatever order the answers came in; NaN where there is none."""
-    try:
-        return math.fsum(values)
-    except (OverflowError, ValueError):  # the sum is infinite, or Inf − Inf
-        return math.nan

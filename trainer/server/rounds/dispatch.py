@@ -134,10 +134,8 @@ class Dispatch:
         retiring: workers that go when they are idle; all of them are busy or have yet to join.
         waiting: ranges that nobody is computing; empty whenever a worker is idle.
         missing: units of the round without an accepted answer.
-        stale_answers: answers dropped so far because nobody waited for them, except copies'.
-        copies: late ranges given to one more worker so far.
-        dropped_copies: copies answered in vain so far, because another answer came first.
-        expelled: workers expelled so far.
+        stale_answers, copies, dropped_copies, expelled: counted so far, see DispatchCounts in
+            run.proto.
     """
 
     deadlines: Deadlines = field(default_factory=Deadlines)

@@ -1,58 +1,35 @@
-"""Rounds of work: what the state machine decides becomes messages, and messages become events.
+"""Rounds of work: messages become events, and what the state machines decide becomes messages.
 
-Everything that the parameter server hears from its workers and its runner, and says to them,
-passes here.
+Everything that the parameter server receives from its workers and its runner passes here. Who takes
+part is decided by the membership, who computes what by the dispatch; here is only what they need of
+the world: sockets, memory and the clock.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
 
 import zmq
 from threadpoolctl import threadpool_limits
 
-from sumgrad.trainer.server.channel.log_lines import log_lines
-from sumgrad.trainer.server.channel.server_endpoint import Hub, Received
+from sumgrad.trainer.server.channel.report_sender import ReportSender
+from sumgrad.trainer.server.channel.server_endpoint import Received, ServerEndpoint
+from sumgrad.trainer.server.rounds import dispatch, membership
 from sumgrad.trainer.server.rounds.answers import RoundAnswers
-from sumgrad.trainer.server.rounds.dispatch import (
-    Accept,
-    Answered,
-    Assign,
-    Dispatch,
-    Event,
-    Expel,
-    Range,
-    Release,
-    RoundBegan,
-    RoundComplete,
-    Tick,
-    WorkerJoined,
-    WorkerLost,
-    WorkerRetired,
-)
-from sumgrad.trainer.v1 import run_pb2, runner_pb2
+from sumgrad.trainer.server.rounds.dispatch import Dispatch, Range
+from sumgrad.trainer.server.rounds.gathering import Gathering
+from sumgrad.trainer.server.rounds.membership import RUNNER, FingerprintPolicy, Membership
+from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.workers.channel import ProcessGoneError, SharedMemoryError
-from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
-from sumgrad.workers.logs.log_buffer import LogBuffer
+from sumgrad.workers.host.fingerprint import fingerprint
 from sumgrad.workers.summation_tree import cover
 from sumgrad.workers.v1 import work_pb2
 
-RUNNER = "runner"
-"""The name under which the runner connects; workers have other names."""
-
 PING_SECONDS = 5.0
-ANSWER_SECONDS = 600.0
-"""A run in which no worker says anything for this long has failed."""
+"""Workers hear of the server at least this often, so that they do not take it for dead."""
 
 TICK_SECONDS = 0.05
-"""While nothing is heard, deadlines are looked at this often, and what else is waited for."""
-
-JOIN_SECONDS = 10.0
-"""Training begins without the workers that are later than the first one by this much."""
-
-FingerprintPolicy = Literal["strict", "any"]
+"""Deadlines, and what else is waited for, are looked at this often while no message comes."""
 
 
 class RunFailedError(RuntimeError):
@@ -64,106 +41,97 @@ class RunCancelledError(Exception):
 
 
 class NobodyWorksError(Exception):
-    """The run is to pause in the middle of a round, and no worker is there to end it."""
+    """The run is to pause in the middle of a round, and no worker is left to complete it."""
 
 
 class Rounds:
-    """Has workers compute rounds, whoever comes and goes.
+    """Has workers do rounds of work, whoever comes and goes.
 
     Args:
         workers: how many will join.
         policy: what becomes of a worker that computes with other bits.
         clock: seconds, never going back; what late and silent workers are measured by.
-        log: the runner is sent what comes there.
 
     Attributes:
         step: steps done so far, for reports of who came and went; the training loop sets it.
-        pausing: the runner has asked for a pause.
-        other_bits: workers that were admitted with another fingerprint, and in what it differs.
-        data_digest: of the data that all workers must have read: those of the first one, unless
-            the training loop knows better; empty before that.
-        fingerprint: what decides the bits that this process computes.
+        membership: who takes part.
+        dispatch: who computes what.
     """
 
     def __init__(
         self,
-        hub: Hub,
+        endpoint: ServerEndpoint,
+        sender: ReportSender,
         workers: int,
         policy: FingerprintPolicy,
         clock: Callable[[], float],
-        log: LogBuffer | None = None,
     ) -> None:
-        self.step = 0
-        self.pausing = False
-        self.other_bits: dict[str, str] = {}
-        self.data_digest = ""
-        self._hub = hub
-        self._expected = workers
-        self._policy = policy
-        self._clock = clock
-        self._log = log
-        self._heard = self._pinged = clock()
-        self._dispatch = Dispatch()
-        # Whoever has said anything and is not known to be gone.
-        self._spoken: set[str] = set()
-        self._task = work_pb2.Task()
-        self._answers = RoundAnswers()
-        # Workers of which an answer was used.
-        self._contributors: set[str] = set()
-        # Slots that have had a worker, and those whose last worker was refused.
-        self._slots: set[str] = set()
-        self._refused: set[str] = set()
         # Workers have one BLAS thread each, whatever this process has.
         with threadpool_limits(1, user_api="blas"):
-            self.fingerprint = fingerprint()
+            own = fingerprint()
+        self.step = 0
+        self.membership = Membership(workers, policy, own)
+        self.dispatch = Dispatch()
+        self._endpoint = endpoint
+        self._sender = sender
+        self._clock = clock
+        self._pinged = clock()
+        self._task = work_pb2.Task()
+        self._answers = RoundAnswers()
 
     @property
     def workers(self) -> int:
         """How many are at work."""
-        return len(self._dispatch.assigned)
+        return len(self.membership.working)
+
+    @property
+    def pausing(self) -> bool:
+        """Whether the runner has asked for a pause."""
+        return self.membership.pausing
 
     def gather(self) -> None:
         """Wait for the runner, so that no report is lost, and for the workers.
 
         A worker that is much later than the first one joins when it comes. Where the run is to
-        pause or to stop, nobody is waited for.
+        pause or to stop, do not wait for the others.
+
+        Raises:
+            RunFailedError, RunCancelledError
         """
-        messages = []
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while RUNNER not in self._spoken or len(self._spoken) <= self._expected:
-            silent = not self._spoken - {RUNNER}
-            message = self._receive(max(0.0, deadline - time.monotonic()))
+        held = []
+        gathering = Gathering(self.membership.expected, self._clock())
+        while gathering.until is not None:
+            message = self._endpoint.receive(max(0.0, gathering.until - self._clock()))
             if message is None:
                 break
-            if silent and message[0] != RUNNER:
-                deadline = time.monotonic() + JOIN_SECONDS
-            messages.append(message)
-            if message[0] == RUNNER and _is_to_stop(message[1]):
-                break
-        for message in messages:
-            self._take(*message)
-        self._heard = self._clock()
-        while not (self._dispatch.assigned or self.pausing):
+            sender = message[0]
+            gathering.spoke(sender, self._clock(), stops=_is_to_stop(message))
+            self._decide(membership.Spoke(sender))
+            held.append(message)
+        self._decide(membership.NothingExpected())
+        for message in held:
+            self._take(message)
+        while not (self.workers or self.pausing):
             self._wait()
 
     def run(self, task: work_pb2.Task, units: int) -> RoundAnswers:
-        """What the workers answer to a task over ``units`` shards or chunks.
+        """Have the workers do a task over ``units`` shards or chunks; what they answer.
 
         Raises:
             RunFailedError, RunCancelledError, NobodyWorksError
         """
         self._task, self._answers = task, RoundAnswers()
-        task.round = self._dispatch.round + 1
-        self._heard = self._clock()
+        task.round = self.dispatch.round + 1
         kind = task.WhichOneof("work")
         assert kind is not None
-        complete = self._handle(RoundBegan(task.round, units, kind))
-        while not complete:
-            complete = self._wait()
+        self._decide(membership.RoundStarted())
+        self._distribute(dispatch.RoundBegan(task.round, units, kind))
+        while self.membership.in_round:
+            self._wait()
         return self._answers
 
     def attend(self, done: Callable[[], bool], seconds: float) -> bool:
-        """Hear and ping everybody until something else than a round is done.
+        """Receive messages and ping workers until something else than a round is done.
 
         Returns:
             Whether it was within this time.
@@ -173,261 +141,156 @@ class Rounds:
         """
         end = self._clock() + seconds
         while not done():
-            self._heard = self._clock()  # nobody is waited for
-            if self._heard >= end:
+            if self._clock() >= end:
                 return False
+            self._decide(membership.NothingExpected())
             self._wait()
         return True
 
     def stop(self) -> None:
         """Tell every worker that there is no more work, also those that were not admitted yet."""
-        for worker in self._spoken - {RUNNER}:
-            self._stop(worker)
+        for instruction in self.membership.stop_all():
+            self._carry_out(instruction)
 
-    # What is heard.
+    # From messages to events.
 
-    def _wait(self) -> bool:
-        """Act on the next message or, if none comes for a while, on the passing of time.
-
-        Returns:
-            Whether the round is complete.
-        """
-        if self._log is not None and self._log.due():
-            self.send_log()
+    def _wait(self) -> None:
+        """Act on the next message or, if none comes for a while, on the passing of time."""
+        self._sender.send_log_if_due()
         # Messages go first: a worker is not late because the server was.
-        message = self._receive(TICK_SECONDS)
+        message = self._endpoint.receive(TICK_SECONDS)
         now = self._clock()
         if now - self._pinged >= PING_SECONDS:
             self._ping()
             self._pinged = now
         if message is not None:
-            if message[0] != RUNNER:
-                self._heard = now
-            return self._take(*message)
-        for worker in self._hub.dead():
-            self._lose(worker, f"the process of {worker} has died")
-        if now - self._heard >= ANSWER_SECONDS:
-            raise RunFailedError(
-                f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
-            )
-        due = self._dispatch.deadline()
-        return due is not None and due <= now and self._handle(Tick())
+            self._decide(membership.Spoke(message[0]))
+            self._take(message)
+            return
+        for worker in self._endpoint.dead():
+            self._decide(membership.WorkerGone(worker, f"the process of {worker} has died"))
+        self._decide(membership.Tick())
+        due = self.dispatch.deadline()
+        if due is not None and due <= now:
+            self._distribute(dispatch.Tick())
 
-    def _receive(self, timeout: float) -> Received | None:
-        message = self._hub.receive(timeout)
-        if message is not None:
-            self._spoken.add(message[0])
-        return message
-
-    def _take(self, sender: str, message: bytes, frames: list[zmq.Frame]) -> bool:
-        """Act on one message; True when the round is complete."""
+    def _take(self, message: Received) -> None:
+        sender, content, frames = message
         if sender == RUNNER:
-            self._obey(runner_pb2.Command.FromString(message))
-            return False
-        content = work_pb2.WorkerMessage.FromString(message)
-        match content.WhichOneof("kind"):
-            case "join":
-                self._admit(sender, content.join)
-            case "failure":
-                self._failed(sender, content.failure)
-            case "log":
-                self._pass_on(sender, content.log.lines)
-            case "answer":
-                answer = content.answer
-                event = Answered(sender, answer.round, Range(answer.begin, answer.end))
-                return self._handle(event, lambda: self._accept(sender, answer, frames))
-        return False
+            self._take_command(runner_pb2.Command.FromString(content))
+        else:
+            self._take_from_worker(sender, work_pb2.WorkerMessage.FromString(content), frames)
 
-    def _obey(self, command: runner_pb2.Command) -> None:
+    def _take_command(self, command: runner_pb2.Command) -> None:
         match command.WhichOneof("kind"):
             case "cancel":
-                raise RunCancelledError
+                self._decide(membership.CancelRequested())
             case "pause":
-                self.pausing = True
-                self._break_off_if_nobody_works()
+                self._decide(membership.PauseRequested())
             case "worker_retired":
-                self._handle(WorkerRetired(command.worker_retired.worker))
+                self._distribute(dispatch.WorkerRetired(command.worker_retired.worker))
             case "worker_lost":
-                self._lose(command.worker_lost.worker, command.worker_lost.reason)
+                lost = command.worker_lost
+                self._decide(membership.WorkerGone(lost.worker, lost.reason))
+
+    def _take_from_worker(
+        self, worker: str, message: work_pb2.WorkerMessage, frames: list[zmq.Frame]
+    ) -> None:
+        match message.WhichOneof("kind"):
+            case "answer":
+                answer = message.answer
+                event = dispatch.Answered(worker, answer.round, Range(answer.begin, answer.end))
+                self._distribute(event, lambda: self._use(worker, answer, frames))
+            case "join":
+                self._decide(membership.JoinRequested(worker, message.join))
+            case "failure":
+                failed = message.failure
+                self._decide(membership.WorkerFailed(worker, failed.message, failed.permanent))
+            case "log":
+                self._sender.pass_on(worker, message.log.lines)
+
+    # From instructions to messages.
+
+    def _decide(self, event: membership.Event) -> None:
+        """Let the membership decide."""
+        for instruction in self.membership.handle(event, self._clock()):
+            self._carry_out(instruction)
+
+    def _carry_out(self, instruction: membership.Instruction) -> None:
+        match instruction:
+            case membership.Admit(worker, join):
+                self._admit(worker, join)
+            case membership.Enlist(worker):
+                self._distribute(dispatch.WorkerJoined(worker))
+            case membership.Strike(worker):
+                self._distribute(dispatch.WorkerLost(worker))
+            case membership.Forget(worker):
+                self._endpoint.forget(worker)
+            case membership.Stop(worker, refused):
+                stop = work_pb2.ServerMessage(stop=work_pb2.Stop(refused=refused))
+                self._endpoint.send(worker, stop.SerializeToString())
+            case membership.EndProcess(worker, reason):
+                self._sender.expel(worker, reason)
+            case membership.ReportJoined(worker):
+                self._sender.joined(worker, self.step)
+            case membership.ReportLeft(worker, reason):
+                self._sender.left(worker, self.step, reason)
+            case membership.Warn(message):
+                self._sender.warn(message)
+            case membership.Fail(message):
+                raise RunFailedError(message)
+            case membership.BreakOff():
+                raise NobodyWorksError
+            case membership.Cancel():
+                raise RunCancelledError
+
+    def _distribute(self, event: dispatch.Event, use: Callable[[], None] | None = None) -> None:
+        """Let the dispatch decide.
+
+        Args:
+            use: takes the answer that the event is about, if it belongs to the round.
+        """
+        for instruction in self.dispatch.handle(event, self._clock()):
+            match instruction:
+                case dispatch.Accept():
+                    assert use is not None
+                    use()
+                case dispatch.Assign(worker, piece):
+                    self._answers.copy_sums_of(worker)
+                    self._task.begin, self._task.end = piece.begin, piece.end
+                    self._endpoint.assign(worker, self._task)
+                case dispatch.RoundComplete():
+                    self._decide(membership.RoundEnded())
+                case dispatch.Expel(worker, seconds):
+                    self._decide(membership.WorkerExpelled(worker, seconds))
+                case dispatch.Release(worker):
+                    self._decide(membership.WorkerReleased(worker))
 
     def _admit(self, worker: str, join: work_pb2.Join) -> None:
-        self._slots.add(_slot(worker))
-        self._refused.discard(_slot(worker))
-        refusal = self._other_data(worker, join) or self._other_bits(worker, join)
-        if refusal:
-            self._refuse(worker, refusal)
-            return
         try:
-            self._hub.admit(worker, join)
+            self._endpoint.admit(worker, join)
         except ProcessGoneError:
-            return  # it died since; the runner will say so
+            return  # the runner will say so
         except SharedMemoryError as error:
-            raise RunFailedError(f"{worker} cannot share memory: {error}") from None
-        self.data_digest = join.data_digest
-        self._contributors.discard(worker)
-        self._handle(WorkerJoined(worker))
+            self._decide(membership.AdmissionFailed(worker, str(error)))
+        else:
+            self._decide(membership.Admitted(worker, join.data_digest))
 
-    def _other_data(self, worker: str, join: work_pb2.Join) -> str:
-        """Why a worker may not compute, as far as its data goes; empty if it may."""
-        if self.data_digest in ("", join.data_digest):
-            return ""
-        return (
-            f"{worker} has read other data (digest {join.data_digest[:16]}… instead of "
-            f"{self.data_digest[:16]}…), so it was refused; have every host read the same files"
-        )
-
-    def _other_bits(self, worker: str, join: work_pb2.Join) -> str:
-        """Why a worker may not compute, as far as its fingerprint goes; empty if it may."""
-        if join.fingerprint == self.fingerprint.digest:
-            return ""
-        theirs = Fingerprint(join.fingerprint, dict(join.fingerprint_parts))
-        differ = theirs.differences(self.fingerprint.parts) or "fingerprint"
-        reason = f"{worker} computes with other bits ({differ})"
-        if self._policy == "any":
-            if worker not in self.other_bits:
-                self.warn(f"{reason}; the result is not bitwise")
-            self.other_bits[worker] = reason
-            return ""
-        return (
-            f"{reason}, so it was refused; use hosts of one kind, "
-            'or allow other bits with workers.fingerprint = "any"'
-        )
-
-    def _refuse(self, worker: str, refusal: str) -> None:
-        """Send a worker away.
-
-        Raises:
-            RunFailedError: nobody works, and nobody is left who could.
-        """
-        self._refused.add(_slot(worker))
-        self._stop(worker, refusal)
-        self._spoken.discard(worker)
-        all_are = len(self._refused) >= max(self._expected, len(self._slots))
-        if all_are and not self._dispatch.assigned:
-            raise RunFailedError(refusal)
-        self.warn(refusal)
-
-    def _failed(self, worker: str, failure: work_pb2.Failure) -> None:
-        reason = f"{worker} failed: {failure.message}"
-        self._lose(worker, reason)
-        if failure.permanent:
-            raise RunFailedError(reason)
-
-    def _lose(self, worker: str, reason: str) -> None:
-        if worker in self._dispatch.assigned:
-            self._handle(WorkerLost(worker))
-            self._left(worker, reason)
-        self._forget(worker)
-
-    # What is decided.
-
-    def _handle(self, event: Event, accept: Callable[[], None] | None = None) -> bool:
-        complete = False
-        for instruction in self._dispatch.handle(event, self._clock()):
-            match instruction:
-                case Accept():
-                    assert accept is not None
-                    accept()
-                case Assign(worker, piece):
-                    self._keep_sums_of(worker)
-                    self._task.begin, self._task.end = piece.begin, piece.end
-                    self._hub.assign(worker, self._task)
-                case RoundComplete():
-                    complete = True
-                case Expel(worker, seconds):
-                    self._expel(worker, seconds)
-                case Release(worker):
-                    self._let_go(worker, f"{worker} was retired")
-        return complete
-
-    def _accept(self, worker: str, answer: work_pb2.Answer, frames: list[zmq.Frame]) -> None:
-        answers = self._answers
-        if self._task.HasField("gradient"):
-            nodes = cover(answer.begin, answer.end)
-            answers.nodes += nodes
-            answers.sums += self._hub.vectors(worker, len(nodes), frames)
-            answers.holders += [worker] * len(nodes)
-        answers.losses += answer.losses
-        answers.metric += answer.metric
-        answers.rows += answer.rows
-        answers.findings |= {found.shard: found.problem for found in answer.findings}
-        answers.compute_seconds = max(answers.compute_seconds, answer.compute_seconds)
-        if worker not in self._contributors:
-            self._contributors.add(worker)
-            joined = run_pb2.Membership(worker=worker, joined=True, step=self.step)
-            self.report(runner_pb2.RunReport(membership=joined))
-
-    def _keep_sums_of(self, worker: str) -> None:
-        """A worker's second range in a round overwrites its memory: copy what it holds.
-
-        From then on none of its sums of this round lie there, whether or not the range is still
-        wanted when it computes. In rounds after this it gets nothing before it has answered.
-        """
-        for i, holder in enumerate(self._answers.holders):
-            if holder == worker:
-                self._answers.sums[i] = self._answers.sums[i].copy()
-
-    def _expel(self, worker: str, seconds: float) -> None:
-        """A silent worker may be past obeying, so the runner ends it as well."""
-        reason = f"{worker} was expelled: it has not answered for {seconds:.0f} s"
-        self._let_go(worker, reason)
-        expel = runner_pb2.ExpelWorker(worker=worker, reason=reason)
-        self.report(runner_pb2.RunReport(expel=expel))
-
-    def _let_go(self, worker: str, reason: str) -> None:
-        self._stop(worker)
-        self._forget(worker)
-        self._left(worker, reason)
-
-    def _forget(self, worker: str) -> None:
-        self._spoken.discard(worker)
-        self._hub.forget(worker)
-        self._break_off_if_nobody_works()
-
-    def _break_off_if_nobody_works(self) -> None:
-        if self.pausing and self._dispatch.missing and not self._dispatch.assigned:
-            raise NobodyWorksError
-
-    # What is said.
-
-    def report(self, report: runner_pb2.RunReport) -> None:
-        """Tell the runner."""
-        self._hub.send(RUNNER, report.SerializeToString())
-
-    def send_log(self) -> None:
-        """Tell the runner what this process has logged."""
-        if self._log is not None:
-            self._pass_on("server", self._log.take())
-
-    def _pass_on(self, source: str, lines: Sequence[work_pb2.LogLine]) -> None:
-        if lines:
-            log = runner_pb2.Log(lines=log_lines(source, lines))
-            self.report(runner_pb2.RunReport(log=log))
-
-    def warn(self, message: str) -> None:
-        """Tell the run's user of something that the run survives."""
-        self.report(runner_pb2.RunReport(warning=run_pb2.Warning(message=message)))
-
-    def _left(self, worker: str, reason: str) -> None:
-        self._contributors.discard(worker)
-        left = run_pb2.Membership(worker=worker, joined=False, step=self.step, reason=reason)
-        self.report(runner_pb2.RunReport(membership=left))
-
-    def _stop(self, worker: str, refused: str = "") -> None:
-        stop = work_pb2.ServerMessage(stop=work_pb2.Stop(refused=refused))
-        self._hub.send(worker, stop.SerializeToString())
+    def _use(self, worker: str, answer: work_pb2.Answer, frames: list[zmq.Frame]) -> None:
+        nodes = cover(answer.begin, answer.end) if self._task.HasField("gradient") else []
+        sums = self._endpoint.vectors(worker, len(nodes), frames)
+        self._answers.add(worker, answer, nodes, sums)
+        self._decide(membership.AnswerUsed(worker))
 
     def _ping(self) -> None:
         ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
-        for worker in self._dispatch.assigned:
-            self._hub.send(worker, ping)
+        for worker in self.membership.working:
+            self._endpoint.send(worker, ping)
 
 
-def _is_to_stop(message: bytes) -> bool:
+def _is_to_stop(message: Received) -> bool:
     """Whether the runner says that the run shall not go on."""
-    return runner_pb2.Command.FromString(message).WhichOneof("kind") in ("cancel", "pause")
-
-
-def _slot(worker: str) -> str:
-    """The slot that a worker fills: that of worker-0.1 is worker-0."""
-    return worker.partition(".")[0]
+    sender, content, _ = message
+    if sender != RUNNER:
+        return False
+    return runner_pb2.Command.FromString(content).WhichOneof("kind") in ("cancel", "pause")

@@ -1,4 +1,4 @@
-"""What is read before training begins, from a place that may be slow or out of reach for now."""
+"""Reading, before training begins, from a place that may be slow or out of reach for now."""
 
 from __future__ import annotations
 
@@ -17,11 +17,22 @@ READ_SECONDS = 600.0
 T = TypeVar("T")
 
 
-def read_patiently(call: Callable[[], T], rounds: Rounds, clock: Callable[[], float]) -> T:
-    """What the call returns. It is made in a thread, because workers give a silent server up.
+def read_with_retries(
+    call: Callable[[], T],
+    rounds: Rounds,
+    warn: Callable[[str], None],
+    clock: Callable[[], float],
+) -> T:
+    """Make a call again and again until it succeeds; what it returns.
+
+    It is made in a thread of its own, because workers give up a server that is silent.
+
+    Args:
+        rounds: receives messages meanwhile.
+        warn: is told of failures.
 
     Raises:
-        UnreachableError: the place cannot be read, for READ_SECONDS or because a pause is asked for
+        UnreachableError: the place cannot be read, for READ_SECONDS or because a pause is requested
             meanwhile; nothing is lost.
         Exception: whatever else the call raises.
     """
@@ -36,7 +47,7 @@ def read_patiently(call: Callable[[], T], rounds: Rounds, clock: Callable[[], fl
             again = min(clock() + AGAIN_SECONDS, end)
             failures += 1
             if failures & (failures - 1) == 0:
-                rounds.warn(
+                warn(
                     f"the run waits, trying again every {AGAIN_SECONDS:.0f} s (failures in a row: "
                     f"{failures}): {error}"
                 )

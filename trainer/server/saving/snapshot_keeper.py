@@ -12,7 +12,7 @@ from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
 from sumgrad.trainer.snapshots.writer import Outcome, Writer
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.drills.drill import Drill
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 CLOSE_SECONDS = 30.0
 """A save in progress has this long to end when the run stops."""
@@ -48,7 +48,7 @@ class SnapshotPlan:
     keep: int = 2
     every_steps: int | None = None
     every_seconds: float = 60.0
-    roots: Roots = ANYWHERE
+    roots: AllowedPaths = ANYWHERE
 
 
 class SnapshotKeeper:

@@ -21,7 +21,7 @@ from sumgrad.trainer.snapshots.tensor_file import tensor_file
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 from sumgrad.trainer.weights.starting_weights import parameters
 from sumgrad.trainer.weights.weight_file import WEIGHTS
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 CHUNK_BYTES = 2**20
 
@@ -48,11 +48,11 @@ class Place:
     step: int
     path: Path
     snapshots: str | None
-    roots: Roots = ANYWHERE
+    roots: AllowedPaths = ANYWHERE
 
 
 def find(
-    run: run_pb2.Run, directory: Path, step: int | None, shared_roots: Roots = ANYWHERE
+    run: run_pb2.Run, directory: Path, step: int | None, shared_roots: AllowedPaths = ANYWHERE
 ) -> Place:
     """The weights that a run has now.
 

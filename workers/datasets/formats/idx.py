@@ -35,7 +35,7 @@ from sumgrad.workers.datasets.reading.files import (
     quoted,
     reading,
 )
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 _UINT8 = 0x08
 
@@ -51,7 +51,7 @@ class Idx:
     """
 
     path: str
-    roots: Roots = field(default=ANYWHERE, metadata=NOT_IN_DOCUMENT)
+    roots: AllowedPaths = field(default=ANYWHERE, metadata=NOT_IN_DOCUMENT)
 
     def describe(self) -> Description:
         """Read the headers and the labels. Raises DatasetError."""
@@ -89,10 +89,10 @@ class _IdxFile:
 
     path: Path
     shape: tuple[int, ...]
-    roots: Roots
+    roots: AllowedPaths
 
     @classmethod
-    def inspect(cls, path: Path, ranks: tuple[int, ...], roots: Roots) -> "_IdxFile":
+    def inspect(cls, path: Path, ranks: tuple[int, ...], roots: AllowedPaths) -> "_IdxFile":
         """Read and check the header; `ranks` are the numbers of dimensions that will do."""
         stored = file_size(path, roots)
         with _opened(path, roots) as stream:
@@ -151,7 +151,7 @@ class _Pair:
     labels: _IdxFile
 
     @classmethod
-    def inspect(cls, directory: Path, split: str, roots: Roots) -> "_Pair":
+    def inspect(cls, directory: Path, split: str, roots: AllowedPaths) -> "_Pair":
         path = _find(directory, f"{split}-images", "idx3-ubyte")
         images = _IdxFile.inspect(path, ranks=(3, 4), roots=roots)
         path = _find(directory, f"{split}-labels", "idx1-ubyte")
@@ -170,7 +170,7 @@ class _Pair:
         return Split(x.reshape(len(x), *channels_last(x.shape[1:])), y, scale=1 / 255)
 
 
-def _checked_directory(path: str, roots: Roots) -> Path:
+def _checked_directory(path: str, roots: AllowedPaths) -> Path:
     directory = checked_path(path)
     with reading(directory, roots) as pinned:
         mode = pinned.stat().st_mode
@@ -197,7 +197,7 @@ def _gzipped(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, roots: Roots) -> Iterator[gzip.GzipFile | io.BufferedReader]:
+def _opened(path: Path, roots: AllowedPaths) -> Iterator[gzip.GzipFile | io.BufferedReader]:
     """Raises DatasetError for whatever reading it in the body raises."""
     with (
         reading(path, roots) as pinned,
@@ -206,7 +206,7 @@ def _opened(path: Path, roots: Roots) -> Iterator[gzip.GzipFile | io.BufferedRea
         yield stream
 
 
-def _unpacked_size(path: Path, roots: Roots) -> int:
+def _unpacked_size(path: Path, roots: AllowedPaths) -> int:
     """The unpacked size modulo 2**32, from the trailer of a gzip file of one member."""
     with reading(path, roots) as pinned, pinned.open("rb") as stream:
         stream.seek(-4, 2)

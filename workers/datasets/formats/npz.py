@@ -29,7 +29,7 @@ from sumgrad.workers.datasets.reading.files import (
     reading,
 )
 from sumgrad.workers.datasets.reading.npy_header import NpyHeader, read_npy_header
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -45,7 +45,7 @@ class Npz:
     """
 
     path: str
-    roots: Roots = field(default=ANYWHERE, metadata=NOT_IN_DOCUMENT)
+    roots: AllowedPaths = field(default=ANYWHERE, metadata=NOT_IN_DOCUMENT)
 
     def describe(self) -> Description:
         """Read the headers, and y where it holds class numbers. Raises DatasetError.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sumgrad.workers.datasets.dataset import DatasetError
-from sumgrad.workers.host.allowed_paths import ANYWHERE, Roots
+from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 DEFLATE_LIMIT = 1032  # deflate cannot shrink data further: https://zlib.net/zlib_tech.html
 BLOCK_BYTES = 1 << 20
@@ -42,7 +42,7 @@ def quoted(path: Path) -> str:
 
 
 @contextmanager
-def reading(path: Path, roots: Roots = ANYWHERE) -> Iterator[Path]:
+def reading(path: Path, roots: AllowedPaths = ANYWHERE) -> Iterator[Path]:
     """The path to read from in the body, where it lies within the roots.
 
     Raises DatasetError for whatever that or reading raises.
@@ -85,7 +85,7 @@ def checked_path(path: str | Path) -> Path:
     return Path(path)
 
 
-def file_size(path: Path, roots: Roots = ANYWHERE) -> int:
+def file_size(path: Path, roots: AllowedPaths = ANYWHERE) -> int:
     """Bytes in the regular file at `path`. Raises DatasetError for anything else there."""
     with reading(path, roots) as pinned:
         status = pinned.stat()
