@@ -259,8 +259,8 @@ class Membership:
             now: seconds of a clock that never goes back.
         """
         found = self._handle(event, now)
-        for i, instruction in enumerate(found):
-            if isinstance(instruction, OVER):
+        for i in range(len(found) - 1):  # one that is the last needs no cut
+            if isinstance(found[i], OVER):
                 return found[: i + 1]
         return found
 

@@ -280,7 +280,8 @@ class Rounds:
         nodes = cover(answer.begin, answer.end) if self._task.HasField("gradient") else []
         sums = self._endpoint.vectors(worker, len(nodes), frames)
         self._answers.add(worker, answer, nodes, sums)
-        self._decide(membership.AnswerUsed(worker))
+        if worker not in self.membership.contributors:
+            self._decide(membership.AnswerUsed(worker))
 
     def _ping(self) -> None:
         ping = work_pb2.ServerMessage(ping=work_pb2.Ping()).SerializeToString()
