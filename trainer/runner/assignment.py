@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sumgrad.trainer.record.receipt import spec_digest
 from sumgrad.trainer.runner.run_folder import RunFolder
-from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
+from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.snapshots.location import snapshots_of
 from sumgrad.trainer.spec.allowed_locations import SpecRoots
 from sumgrad.trainer.spec.messages import spec_of

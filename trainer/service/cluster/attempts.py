@@ -22,8 +22,7 @@ from sumgrad.trainer.service.runs.runs import Runs
 from sumgrad.trainer.service.runs.watching import LOOK_UP_SECONDS
 from sumgrad.trainer.service.store.store_errors import StoreError
 from sumgrad.trainer.service.takeover.takeover import Takeover
-from sumgrad.trainer.spec.messages import to_document
-from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.spec.messages import spec_of
 from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2
@@ -209,7 +208,7 @@ class Attempts:
         """
         # Again: a link may lead elsewhere by now, and roots may be others since a restart. The
         # run's processes look again at each file that they open.
-        await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
+        await asyncio.to_thread(self._confined, spec_of(run.spec))
         await self._launcher.start()
         now = await self._runs.change(run.id, transitions.stop_before_launch, run.attempt)
         if now.stored.token != token:  # the attempt is over, or another service's affair

@@ -12,7 +12,7 @@ from sumgrad.trainer.addresses import is_loopback, is_unspecified
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.cluster.ray_api import RayApi, RayError
 
-OLDEST_RAY = (2, 52)
+OLDEST_RAY = (2, 54)
 """The lower bound that pyproject.toml sets for this distribution."""
 
 

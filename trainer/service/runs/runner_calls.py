@@ -13,8 +13,7 @@ from sumgrad.trainer.service.outputs import weights_inbox
 from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.runs import Runs
 from sumgrad.trainer.service.runs.stored_run import StoredRun
-from sumgrad.trainer.spec.messages import to_document
-from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.spec.messages import spec_of
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.trainer.weights.weight_file import WEIGHTS
 
@@ -105,7 +104,7 @@ class RunnerCalls:
         async def sender() -> StoredRun:
             return await self._check_runner(file.id, file.attempt, file.token)
 
-        spec = parse(to_document((await sender()).run.spec))
+        spec = spec_of((await sender()).run.spec)
         most = await asyncio.to_thread(weights_inbox.largest_file, spec)
         path = self._runs.directory(file.id) / WEIGHTS
         await weights_inbox.receive(path, file, self._noting(file, chunks), most, sender)

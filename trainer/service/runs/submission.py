@@ -20,8 +20,7 @@ from sumgrad.trainer.service.queue import scheduling
 from sumgrad.trainer.service.runs import transitions
 from sumgrad.trainer.service.runs.runs import Runs
 from sumgrad.trainer.spec.fit import check_against_data, describe_data
-from sumgrad.trainer.spec.messages import to_document, to_message
-from sumgrad.trainer.spec.parse import parse
+from sumgrad.trainer.spec.messages import spec_of, to_message
 from sumgrad.trainer.spec.run_spec import RunSpec
 from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 from sumgrad.trainer.study.describe import describe
@@ -60,7 +59,7 @@ class Submission:
         check_request_id(request_id)
         check_labels(labels or {})
         check_spec_size(message)
-        spec = parse(to_document(message))
+        spec = spec_of(message)
         run = run_pb2.Run(
             id=f"r-{secrets.token_hex(8)}",
             spec=to_message(spec),
@@ -98,7 +97,7 @@ class Submission:
             InvalidRequestError, InvalidSpecError: ``submit`` would raise the same.
         """
         check_spec_size(message)
-        spec = await self._check(parse(to_document(message)))
+        spec = await self._check(spec_of(message))
         found = await asyncio.to_thread(describe, spec)
         return service_pb2.Plan(
             parameters=found.parameters,
@@ -119,7 +118,7 @@ class Submission:
         stored = await self._runs.get(run_id)
         transitions.check_changeable(stored, self._runs.me)
         run = stored.run
-        spec = await asyncio.to_thread(self._confined, parse(to_document(run.spec)))
+        spec = await asyncio.to_thread(self._confined, spec_of(run.spec))
         data = await asyncio.to_thread(describe_data, spec)
         most = min(scheduling.workers_limit(self._queue.cores), spec.job().sampling(data).shards)
         if not 1 <= workers <= most:

@@ -295,7 +295,7 @@ def answering(status: int, content: bytes) -> Iterator[str]:
         (
             200,
             b'{"ray_version": "2.51.9"}',
-            "the Ray cluster at {} runs Ray 2.51.9; sumgrad needs 2.52 or a later one there",
+            "the Ray cluster at {} runs Ray 2.51.9; sumgrad needs 2.54 or a later one there",
         ),
     ],
 )
