@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
-from sumgrad.trainer.cli.verbs.follow import Bar, Lines
-from sumgrad.trainer.cli.verbs.show import METRICS, document, print_json, print_summary, print_table
+from sumgrad.trainer.cli.output import print_json
+from sumgrad.trainer.cli.progress import Bar, Lines
+from sumgrad.trainer.cli.run_output import document, metric_labels, print_summary
+from sumgrad.trainer.cli.verbs.list import print_table
 from sumgrad.trainer.v1 import run_pb2
 
 LABELS = [("accuracy", "accuracy"), ("r2", "R²"), ("rmse", "RMSE")]
@@ -25,7 +27,11 @@ def run(**metric: float) -> run_pb2.Run:
 def test_every_metric_of_the_messages_has_a_label() -> None:
     for message in (run_pb2.Progress, run_pb2.Epoch, run_pb2.Result):
         fields = message.DESCRIPTOR.oneofs_by_name["metric"].fields
-        assert [field.name for field in fields] == list(METRICS) == [name for name, _ in LABELS]
+        assert (
+            [field.name for field in fields]
+            == list(metric_labels())
+            == [name for name, _ in LABELS]
+        )
 
 
 @pytest.mark.parametrize(("name", "label"), LABELS)
@@ -33,20 +39,22 @@ def test_a_run_shows_its_metric_and_no_other(
     name: str, label: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = document(run(**{name: 0.98765}))
-    assert {key: found[key] for key in METRICS} == dict.fromkeys(METRICS) | {name: 0.98765}
+    assert {key: found[key] for key in metric_labels()} == dict.fromkeys(metric_labels()) | {
+        name: 0.98765
+    }
     print_summary(run(**{name: 0.98765}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line for line in lines if line[0] in METRICS.values()] == [[label, "0.9877"]]
+    assert [line for line in lines if line[0] in metric_labels().values()] == [[label, "0.9877"]]
     print_table([run(**{name: 0.98765})])
     assert f"{label} 0.9877" in capsys.readouterr().out
 
 
 def test_a_run_without_a_metric_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {document(run())[key] for key in METRICS} == {None}
+    assert {document(run())[key] for key in metric_labels()} == {None}
     print_summary(run())
     print_table([run()])
     shown = capsys.readouterr().out
-    assert not [label for label in METRICS.values() if label in shown]
+    assert not [label for label in metric_labels().values() if label in shown]
 
 
 def test_a_metric_that_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:

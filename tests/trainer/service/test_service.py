@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from grpc_status import rpc_status
 
-from sumgrad.trainer.cli import app as command_line
+from sumgrad.trainer.cli.verbs.pause import pause
 from sumgrad.trainer.client import (
     Client,
     ClientError,
@@ -698,7 +698,7 @@ def test_whoever_pauses_a_run_sees_why_it_goes_on(
     service: RunningService, document: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     run, runner = submit_and_take(service, document)
-    pausing = threading.Thread(target=command_line.pause, args=(run.id, True, service.address))
+    pausing = threading.Thread(target=pause, args=(run.id, True, service.address))
     pausing.start()
     eventually(lambda: runner.wishes().pause)
     eventually(lambda: runner.report(warning=run_pb2.Warning(message="no room")) or said(capfd))

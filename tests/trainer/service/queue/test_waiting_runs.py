@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sumgrad.trainer.cli.verbs.follow import follow
-from sumgrad.trainer.cli.verbs.show import document as shown
-from sumgrad.trainer.cli.verbs.show import print_table
+from sumgrad.trainer.cli.progress import follow
+from sumgrad.trainer.cli.run_output import document as shown
+from sumgrad.trainer.cli.verbs.list import print_table
 from sumgrad.trainer.client import ClientError, QueueFullError
 from sumgrad.trainer.service.cluster import attempts
 from sumgrad.trainer.service.queue.scheduling import UserLimits

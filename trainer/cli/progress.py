@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from sumgrad.trainer.cli.verbs.show import duration, metric, waiting
+from sumgrad.trainer.cli.output import duration
+from sumgrad.trainer.cli.run_output import metric, waiting
 from sumgrad.trainer.record.enum_names import state_name
 from sumgrad.trainer.record.events import STOPS
 from sumgrad.trainer.v1 import run_pb2, service_pb2

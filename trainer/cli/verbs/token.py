@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,11 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from sumgrad.trainer.cli.options import State, StoreUrl, without_secret
-from sumgrad.trainer.cli.verbs.show import print_json
+from sumgrad.trainer.cli.options import SERVICE, Json, State, StoreUrl, without_secret
+from sumgrad.trainer.cli.output import new_table, print_json, print_uncut, say
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.host import state_directory
 from sumgrad.trainer.service.access.caller import Role
@@ -29,10 +26,12 @@ if TYPE_CHECKING:
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 _LONGEST_DAYS = 3650
 
-app = typer.Typer(
-    help="Make, list and revoke tokens. They lie in the run store; no service has to run.",
-    no_args_is_help=True,
-)
+app = typer.Typer(name="token", no_args_is_help=True)
+
+
+@app.callback(rich_help_panel=SERVICE)
+def token() -> None:
+    """Make, list and revoke tokens, in the run store; no service has to run."""
 
 
 @app.command()
@@ -52,7 +51,7 @@ def create(
         tokens.add(stored)
     print(text)
     until = "never expires" if stored.expires is None else f"expires {_time(stored.expires)}"
-    print(f"token {stored.id} of {user} ({role.value}) {until}", file=sys.stderr)
+    say(f"token {stored.id} of {user} ({role.value}) {until}")
 
 
 @app.command("list")
@@ -60,7 +59,7 @@ def list_tokens(
     context: typer.Context,
     state: State = None,
     store: StoreUrl = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """List all tokens, oldest first, without their secrets."""
     with _tokens(context, state, store) as tokens:
@@ -68,13 +67,13 @@ def list_tokens(
     if json:
         print_json(rows)
         return
-    table = Table(box=None, pad_edge=False)
+    table = new_table()
     for name in ("id", "user", "role", "state", "created", "expires"):
         table.add_column(name, no_wrap=True)
     for row in rows:
         fields = (row[name] for name in ("id", "user", "role", "state", "created", "expires"))
         table.add_row(*(field or "never" for field in fields))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    print_uncut(table)
 
 
 @app.command()
@@ -89,7 +88,7 @@ def revoke(
         if not tokens.revoke(token_id, _now()):
             # Not repeated: it may be a whole token, pasted by mistake.
             raise UsageError("there is no token of this id; `sumgrad token list` shows all")
-    print(f"token {token_id} is revoked", file=sys.stderr)
+    say(f"token {token_id} is revoked")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,20 @@
+"""``sumgrad cancel``."""
+
+from __future__ import annotations
+
+import typer
+
+from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
+from sumgrad.trainer.cli.run_output import print_run
+from sumgrad.trainer.cli.service_client import connect
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=RUNS)
+def cancel(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Stop a run, and wait until it has stopped."""
+    with connect(address) as client:
+        client.cancel(run_id)
+        ended = client.wait(run_id)
+    print_run(ended, json)

@@ -1,0 +1,19 @@
+"""``sumgrad resume``."""
+
+from __future__ import annotations
+
+import typer
+
+from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
+from sumgrad.trainer.cli.run_output import print_run
+from sumgrad.trainer.cli.service_client import connect
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=RUNS)
+def resume(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Have a paused run go on from its last snapshot."""
+    with connect(address) as client:
+        found = client.resume(run_id)
+    print_run(found, json)

@@ -1,0 +1,26 @@
+"""``sumgrad scale``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
+from sumgrad.trainer.cli.run_output import print_run
+from sumgrad.trainer.cli.service_client import connect
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=RUNS)
+def scale(
+    run_id: RunId,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers the run shall have.")],
+    json: Json = False,
+    address: Address = None,
+) -> None:
+    """Give a run another number of workers, while it runs; its result stays the same."""
+    with connect(address) as client:
+        found = client.scale(run_id, workers)
+    print_run(found, json)

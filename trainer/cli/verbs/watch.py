@@ -1,0 +1,17 @@
+"""``sumgrad watch``."""
+
+from __future__ import annotations
+
+import typer
+
+from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
+from sumgrad.trainer.cli.service_client import connect, follow_to_end
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=RUNS)
+def watch(run_id: RunId, json: Json = False, address: Address = None) -> None:
+    """Follow a run to its end. Ctrl-C leaves the run going."""
+    with connect(address) as client:
+        follow_to_end(client.run(run_id), json)
