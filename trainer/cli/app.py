@@ -7,39 +7,48 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sumgrad.trainer.cli import verbs
 from sumgrad.trainer.cli.exit_codes import ExitCode
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.output import say
 from sumgrad.trainer.errors import UnavailableError, UsageError
 from sumgrad.trainer.extras import needs
 
-app = typer.Typer(
+app = App(
     help="Train networks on many workers, with the same bits at any number of them.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
 for module in iter_modules(verbs.__path__):
     app.add_typer(import_module(f"{verbs.__name__}.{module.name}").app)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"sumgrad {version('sumgrad')}")
+        raise typer.Exit
+
+
+def _file(variable: str, text: str) -> Any:
+    return typer.Option(metavar="FILE", envvar=variable, help=text)
+
+
 @app.callback()
 def connection(
-    ca: Annotated[
-        Path | None,
-        typer.Option(envvar="SUMGRAD_CA", help="Certificates that vouch for the service (PEM)."),
-    ] = None,
-    cert: Annotated[
-        Path | None,
-        typer.Option(envvar="SUMGRAD_CERT", help="Your own certificate, if it asks for one (PEM)."),
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(envvar="SUMGRAD_KEY", help="Key of your certificate (PEM).")
-    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+    ca: Annotated[Path | None, _file("SUMGRAD_CA", "Certificates (PEM) of the service.")] = None,
+    cert: Annotated[Path | None, _file("SUMGRAD_CERT", "Your certificate (PEM).")] = None,
+    key: Annotated[Path | None, _file("SUMGRAD_KEY", "Key of your certificate (PEM).")] = None,
 ) -> None:
     # Where every client of the command looks; a token has no option, for others could read it.
     for name, path in (("SUMGRAD_CA", ca), ("SUMGRAD_CERT", cert), ("SUMGRAD_KEY", key)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
 from sumgrad.trainer.cli.run_output import print_run
 from sumgrad.trainer.cli.service_client import connect
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import STUDY, Json, Overrides, SpecFile
 from sumgrad.trainer.cli.output import Document, new_table, print_json, print_uncut
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from sumgrad.layers.base.arrays import Shape
     from sumgrad.trainer.study.describe import NetworkDescription
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=STUDY)

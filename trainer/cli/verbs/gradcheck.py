@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sumgrad.trainer.cli.exit_codes import ExitCode
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import STUDY, Json, Overrides, SpecFile
 from sumgrad.trainer.cli.output import Document, finite, new_table, print_json, print_uncut
 from sumgrad.trainer.cli.verbs.describe import shape_text
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
     from sumgrad.trainer.spec.run_spec import RunSpec
     from sumgrad.trainer.study.gradcheck import GradientReport
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=STUDY)
 def gradcheck(
     spec: SpecFile,
     overrides: Overrides = None,
-    rows: Annotated[int, typer.Option(min=1, help="Samples of a batch.")] = 4,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Samples of a batch.")] = 4,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of all draws, instead of the specification's.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Instead of the specification's seed."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -7,24 +7,28 @@ from typing import Annotated
 
 import typer
 
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, parse_labels
 from sumgrad.trainer.cli.output import new_table, print_json, print_uncut, say
 from sumgrad.trainer.cli.run_output import document, metric, parse_state, waiting
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.v1 import run_pb2
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("list", rich_help_panel=RUNS)
 def list_runs(
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most this many.")] = 50,
     states: Annotated[
         list[str] | None,
-        typer.Option("--state", help="Those in this state, like running. Repeatable."),
+        typer.Option(
+            "--state", metavar="STATE", help="Those in this state, like running. Repeatable."
+        ),
     ] = None,
     name: Annotated[
-        str, typer.Option(help="Those of this name; 'digits*' finds all that begin so.")
+        str,
+        typer.Option(metavar="NAME", help="Those of this name; 'digits*' finds all that begin so."),
     ] = "",
     labels: Annotated[
         list[str] | None,

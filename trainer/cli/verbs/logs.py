@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, RunId
 from sumgrad.trainer.cli.output import say
 from sumgrad.trainer.cli.service_client import connect
@@ -15,7 +16,7 @@ from sumgrad.trainer.record.enum_names import level_name
 from sumgrad.trainer.record.log_line import document, dump
 from sumgrad.trainer.v1 import run_pb2, service_pb2
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)
@@ -25,10 +26,14 @@ def logs(
     sources: Annotated[
         list[str] | None,
         typer.Option(
-            "--source", help="Of service, runner, server or a worker, like worker-0. Repeatable."
+            "--source",
+            metavar="NAME",
+            help="Of service, runner, server or a worker, like worker-0. Repeatable.",
         ),
     ] = None,
-    after: Annotated[int, typer.Option(min=0, help="Lines after this sequence number.")] = 0,
+    after: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Lines after sequence number N.")
+    ] = 0,
     json: Annotated[
         bool, typer.Option("--json/--text", help="One JSON object a line, or text for reading.")
     ] = True,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, RunId
 from sumgrad.trainer.cli.output import Document
 from sumgrad.trainer.cli.service_client import connect
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sumgrad.trainer.client.prediction import Prediction
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)
@@ -29,12 +30,16 @@ def predict(
     rows: Annotated[
         Path, typer.Option("--input", metavar="FILE", help="Rows: .npy, or .npz with --array.")
     ],
-    array: Annotated[str | None, typer.Option(help="Which array of a .npz file.")] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which array of a .npz file.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the scores to this .npy file instead of JSON.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the scores to this .npy file instead of JSON."),
     ] = None,
     step: Annotated[
-        int | None, typer.Option(min=0, help="By the snapshot of this step.  [default: newest]")
+        int | None,
+        typer.Option(metavar="N", min=0, help="By the snapshot of step N.  [default: newest]"),
     ] = None,
     address: Address = None,
 ) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import (
     RUNS,
     Address,
@@ -27,7 +26,7 @@ from sumgrad.trainer.cli.service_client import (
     run_to_end,
 )
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)

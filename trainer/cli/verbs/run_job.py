@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from sumgrad.trainer.cli.exit_codes import ExitCode, of_run
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Json, Overrides, SpecFile, StartFrom, Workers
 from sumgrad.trainer.cli.progress import follow
 from sumgrad.trainer.cli.run_output import print_run
 from sumgrad.trainer.v1 import run_pb2
 
-app = typer.Typer()
+app = App()
 
 
 @app.command("run-job", rich_help_panel=RUNS)

@@ -6,17 +6,20 @@ from typing import Annotated
 
 import typer
 
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
 from sumgrad.trainer.cli.run_output import print_run
 from sumgrad.trainer.cli.service_client import connect
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)
 def scale(
     run_id: RunId,
-    workers: Annotated[int, typer.Option(min=1, help="How many workers the run shall have.")],
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Workers that the run shall have.")
+    ],
     json: Json = False,
     address: Address = None,
 ) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import typer
-
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
 from sumgrad.trainer.cli.output import print_json
 from sumgrad.trainer.cli.run_output import document, print_summary
 from sumgrad.trainer.cli.service_client import connect
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import (
     RUNS,
     Address,
@@ -21,7 +20,7 @@ from sumgrad.trainer.cli.output import print_json, say
 from sumgrad.trainer.cli.run_output import document
 from sumgrad.trainer.cli.service_client import connect
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sumgrad.trainer.cli.exit_codes import ExitCode
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId, State
 from sumgrad.trainer.cli.output import Document, counted, print_field, print_json, say
 from sumgrad.trainer.cli.own_service import own_service
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
     from sumgrad.trainer.client import Client
     from sumgrad.trainer.record.verification import Comparison
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)
 def verify(
     run_id: RunId,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of workers, instead of the run's.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Workers, instead of the run's."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Replay at most this many steps.")
+        int | None, typer.Option(metavar="N", min=1, help="Replay at most this many steps.")
     ] = None,
     json: Json = False,
     address: Address = None,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import typer
-
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
 from sumgrad.trainer.cli.service_client import connect, follow_to_end
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)

@@ -7,22 +7,25 @@ from typing import Annotated
 
 import typer
 
+from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, RunId
 from sumgrad.trainer.cli.output import say
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.errors import UsageError
 
-app = typer.Typer()
+app = App()
 
 
 @app.command(rich_help_panel=RUNS)
 def weights(
     run_id: RunId,
     output: Annotated[
-        Path | None, typer.Option(help="Where to write them.  [default: RUN.safetensors]")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write them.  [default: RUN.safetensors]"),
     ] = None,
     step: Annotated[
-        int | None, typer.Option(min=0, help="Of the snapshot of this step.  [default: newest]")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Of the snapshot of step N.  [default: newest]"),
     ] = None,
     address: Address = None,
 ) -> None:
