@@ -45,7 +45,13 @@ RequestId = Annotated[
     ),
 ]
 
-RunId = Annotated[str, typer.Argument(help="A run's id, like r-1a2b3c4d.", metavar="RUN")]
+RunId = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id, like r-1a2b3c4d5e6f7a8b, the beginning of one, or latest.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Address = Annotated[
     str | None,

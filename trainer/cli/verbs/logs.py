@@ -11,6 +11,7 @@ import typer
 from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, RunId
 from sumgrad.trainer.cli.output import say
+from sumgrad.trainer.cli.run_ids import find_run
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.record.enum_names import level_name
 from sumgrad.trainer.record.log_line import document, dump
@@ -41,6 +42,7 @@ def logs(
 ) -> None:
     """Print what the processes of a run have logged. Ctrl-C leaves the run going."""
     with connect(address) as client:
+        run_id = find_run(client, run_id)
         lines = client.logs(run_id, follow=follow, after=after, sources=tuple(sources or ()))
         print_logs(lines, json)
 

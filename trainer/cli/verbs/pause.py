@@ -5,6 +5,7 @@ from __future__ import annotations
 from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
 from sumgrad.trainer.cli.output import say
+from sumgrad.trainer.cli.run_ids import find_run
 from sumgrad.trainer.cli.run_output import print_run
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.record import states
@@ -19,6 +20,7 @@ def pause(run_id: RunId, json: Json = False, address: Address = None) -> None:
     Warnings of the run are shown meanwhile, such as a full disk that lets it go on.
     """
     with connect(address) as client:
+        run_id = find_run(client, run_id)
         client.pause(run_id)
         for response in client.watch(run_id):
             event = response.event

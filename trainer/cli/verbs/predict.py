@@ -13,6 +13,7 @@ import typer
 from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, RunId
 from sumgrad.trainer.cli.output import Document
+from sumgrad.trainer.cli.run_ids import find_run
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.errors import UsageError
 
@@ -49,6 +50,7 @@ def predict(
     """
     x = read_input(rows, array)
     with connect(address) as client:
+        run_id = find_run(client, run_id)
         found = client.predict(run_id, x, step)
     if output is None:
         print_prediction(found)

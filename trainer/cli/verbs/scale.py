@@ -8,6 +8,7 @@ import typer
 
 from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId
+from sumgrad.trainer.cli.run_ids import find_run
 from sumgrad.trainer.cli.run_output import print_run
 from sumgrad.trainer.cli.service_client import connect
 
@@ -25,5 +26,6 @@ def scale(
 ) -> None:
     """Give a run another number of workers, while it runs; its result stays the same."""
     with connect(address) as client:
+        run_id = find_run(client, run_id)
         found = client.scale(run_id, workers)
     print_run(found, json)

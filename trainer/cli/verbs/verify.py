@@ -12,6 +12,7 @@ from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, RunId, State
 from sumgrad.trainer.cli.output import Document, counted, print_field, print_json, say
 from sumgrad.trainer.cli.own_service import own_service
+from sumgrad.trainer.cli.run_ids import find_run
 from sumgrad.trainer.cli.service_client import (
     connect,
     finish,
@@ -48,7 +49,7 @@ def verify(
     otherwise starts one for the replay, on the same state folder as `run`.
     """
     with connect(address) if is_running(address) else own_service(state) as client:
-        _verify(client, run_id, workers, steps, json)
+        _verify(client, find_run(client, run_id), workers, steps, json)
 
 
 def _verify(

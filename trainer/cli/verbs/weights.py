@@ -10,6 +10,7 @@ import typer
 from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, RunId
 from sumgrad.trainer.cli.output import say
+from sumgrad.trainer.cli.run_ids import find_run
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.errors import UsageError
 
@@ -30,8 +31,9 @@ def weights(
     address: Address = None,
 ) -> None:
     """Download the weights of a run, or of its newest snapshot, as a safetensors file."""
-    path = output or Path(f"{run_id}.safetensors")
     with connect(address) as client:
+        run_id = find_run(client, run_id)
+        path = output or Path(f"{run_id}.safetensors")
         try:
             found = client.save_weights(run_id, path, step)
         except OSError as error:

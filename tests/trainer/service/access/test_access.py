@@ -290,6 +290,8 @@ def test_users_see_and_change_their_own_runs_and_admins_all(
     assert [run.id for run in as_("ann", Role.VIEWER).list()] == [anns.id]
     assert [run.id for run in root.list()] == [bobs.id, anns.id]
     assert as_("cat").list() == []
+    assert [run.id for run in ann.list(id_prefix=anns.id[:10])] == [anns.id]
+    assert ann.list(id_prefix=bobs.id) == []
     assert [run.id for run in as_("root2", Role.ADMIN).list(limit=1, name="small")] == [bobs.id]
     root.pause(bobs.id)
     with pytest.raises(NotFoundError):
