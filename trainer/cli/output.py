@@ -22,14 +22,24 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def printable(text: str) -> str:
+    """The text, in which every character that is not printable is escaped as in Python."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same, but lines stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def print_json(content: Document | list[Document]) -> None:
     """One JSON document on stdout."""
     print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def print_field(label: str, value: object) -> None:
-    """A labelled value on a line of stdout."""
-    print(f"{label:<15} {value}")
+    """A labelled value on stdout; a value of several lines stays one of several lines."""
+    print(f"{label:<15} {printable_lines(str(value))}")
 
 
 def new_table() -> Table:

@@ -57,7 +57,7 @@ def document(run: run_pb2.Run) -> Document:
         "not_bitwise_because": result.not_bitwise_because or None if result else None,
         "receipt": _receipt(result.receipt) if result and result.HasField("receipt") else None,
         "faults": to_document(run.spec).get("faults", []),
-        "workers": figures.workers if figures else run.spec.workers.count,
+        "workers": result.workers if result else run.workers or run.spec.workers.count,
         "labels": dict(run.labels),
         "priority": run.priority,
         "owner": run.owner or None,

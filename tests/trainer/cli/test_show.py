@@ -6,14 +6,21 @@ import io
 import json
 import math
 import sys
+import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sumgrad.trainer.cli import run_output
 from sumgrad.trainer.cli.output import print_json
 from sumgrad.trainer.cli.progress import Bar, Lines
 from sumgrad.trainer.cli.run_output import document, metric_labels, print_summary
 from sumgrad.trainer.cli.verbs.list import print_table
 from sumgrad.trainer.v1 import run_pb2
+
+from support.command_line import Sumgrad
+from support.services import RunningService
 
 LABELS = [("accuracy", "accuracy"), ("r2", "R²"), ("rmse", "RMSE")]
 
@@ -206,3 +213,29 @@ def test_a_run_that_broke_off_shows_how_often(capsys: pytest.CaptureFixture[str]
     print_summary(whole)
     assert "attempts" not in (shown := capsys.readouterr().out)
     assert "restarts" not in shown
+
+
+def test_a_run_shows_the_workers_that_are_wanted_and_after_its_end_those_it_had() -> None:
+    scaled = run_pb2.Run(workers=2, progress=run_pb2.Progress(workers=1))
+    scaled.spec.workers.count = 1
+    assert run_output.document(scaled)["workers"] == 2
+    scaled.result.workers = 3
+    assert run_output.document(scaled)["workers"] == 3
+
+
+def test_a_specification_is_shown_as_toml_that_can_be_submitted_again(
+    service: RunningService, document: dict[str, Any], sumgrad: Sumgrad, tmp_path: Path
+) -> None:
+    run = service.client.submit(document)
+    again = tmp_path / "again.toml"
+    again.write_text(sumgrad("show", run.id, "--spec", "--address", service.address).out)
+    assert service.client.submit(again).info.spec == run.info.spec
+    shown = sumgrad("show", run.id, "--spec", "--json", "--address", service.address).json()
+    assert shown == tomllib.loads(again.read_text())
+
+
+def test_a_message_has_no_control_characters_when_it_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_summary(run_pb2.Run(message="a\x1b[31m\nb"))
+    assert "message         a\\x1b[31m\nb\n" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import typer
 
 from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, RunId
-from sumgrad.trainer.cli.output import say
+from sumgrad.trainer.cli.output import printable, say
 from sumgrad.trainer.cli.run_ids import find_run
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.record.enum_names import level_name
@@ -63,8 +63,3 @@ def text(line: run_pb2.LogLine) -> str:
     step = f" step {line.step}" if line.HasField("step") else ""
     head = f"{time}Z {printable(line.source)} {level_name(line.level)}{step}: "
     return head + "\n    ".join(map(printable, line.message.split("\n")))
-
-
-def printable(text: str) -> str:
-    """The text with every character that is not printable as Python writes it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
