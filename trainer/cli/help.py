@@ -55,9 +55,13 @@ def _write_parameters(parameters: Iterable[Any], ctx: Any, formatter: Any) -> No
     rows = []
     for parameter in parameters:
         record = parameter.get_help_record(ctx)
-        if record is not None:
-            panel = getattr(parameter, "rich_help_panel", None)
-            rows.append((panel or f"{parameter.param_type_name.capitalize()}s", *record))
+        if record is None:
+            continue
+        name, text = record
+        if parameter.param_type_name == "argument":  # whose type says nothing beside its name
+            rows.append(("Arguments", parameter.metavar or name, text))
+        else:
+            rows.append((parameter.rich_help_panel or "Options", name, text))
     _write_sections(rows, formatter)
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from sumgrad.trainer.cli import app as command_line
-from sumgrad.trainer.cli import verbs
 from sumgrad.trainer.cli.exit_codes import ExitCode
 from sumgrad.trainer.client import ClientError, UnreachableError
 from sumgrad.trainer.client.weights_download import DamagedDownloadError
@@ -18,8 +16,6 @@ from sumgrad.trainer.record.verification import CannotVerifyError
 from sumgrad.trainer.service.cluster.ray_api import RayUnreachableError
 from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
 from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
-
-from support.command_line import Sumgrad
 
 HEAVY = ("ray", "grpc", "numpy", "scipy", "sqlalchemy", "fsspec", "zmq", "sklearn")
 SERVER = ("sumgrad.trainer.service.service", "sumgrad.trainer.server", "sumgrad.trainer.runner")
@@ -55,12 +51,6 @@ def test_a_verb_that_talks_to_a_service_loads_neither_ray_nor_a_server() -> None
     modules = loaded("list", "--address", "127.0.0.1:1")
     assert "grpc" in modules
     assert not below(modules, ("ray", "sqlalchemy", *SERVER))
-
-
-def test_every_file_of_the_verbs_is_one_verb(sumgrad: Sumgrad) -> None:
-    files = {path.stem.replace("_", "-") for path in Path(verbs.__file__).parent.glob("[a-z]*.py")}
-    listed = sumgrad("--help").out
-    assert {name for name in files if f"│ {name} " in listed} == files
 
 
 @pytest.mark.parametrize(
