@@ -75,7 +75,7 @@ def test_a_wide_terminal_and_a_pipe_have_every_column(
     ]  # fmt: skip
     assert "x" * 300 in in_a_pipe[1]
     assert in_a_pipe[1].endswith("position 6: r-656790b9cfe731e9 is before it")
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "500")
     assert lines([queued(1, "x" * 300)], capsys)[0] == in_a_pipe[0]
 
 

@@ -13,7 +13,7 @@ import typer
 from sumgrad.trainer.cli.help import App
 from sumgrad.trainer.cli.options import RUNS, Address, Json, parse_labels
 from sumgrad.trainer.cli.output import Document, print_json, say
-from sumgrad.trainer.cli.run_output import METRICS, document, metric, parse_state, waiting
+from sumgrad.trainer.cli.run_output import document, metric, metric_labels, parse_state, waiting
 from sumgrad.trainer.cli.service_client import connect
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.v1 import run_pb2
@@ -46,7 +46,7 @@ def _number(name: str, heading: str) -> Column:
 
 
 def _metric(found: Document) -> float | None:
-    return next((found[name] for name in METRICS if found[name] is not None), None)
+    return next((found[name] for name in metric_labels() if found[name] is not None), None)
 
 
 COLUMNS = {
