@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,8 @@ _MUST_BE = {
 """What a value must be, by the type of pydantic's error; for others it says so itself."""
 
 
-def _sentences(error: ValidationError, source: Any) -> Iterable[str]:
+def _sentences(error: ValidationError, source: Callable[[Setting], str]) -> Iterable[str]:
+    """What is wrong with each value, where it comes from, and what it must be."""
     for found in error.errors(include_url=False):
         setting, context = table()[str(found["loc"][0])], found.get("ctx", {})
         must = _MUST_BE.get(found["type"]) or context.get("expected", found["msg"])

@@ -58,11 +58,6 @@ class Setting:
         value = self.field.default
         return None if value in (PydanticUndefined, ()) else value
 
-    def bound(self, name: str) -> int | None:
-        """The value's lower (``ge``) or upper (``le``) bound."""
-        found = (getattr(bound, name, None) for bound in self.field.metadata)
-        return next((value for value in found if value is not None), None)
-
 
 @cache
 def table() -> Mapping[str, Setting]:

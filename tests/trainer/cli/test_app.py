@@ -17,7 +17,17 @@ from sumgrad.trainer.service.cluster.ray_api import RayUnreachableError
 from sumgrad.trainer.service.store.store_errors import StoreUnavailableError
 from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 
-HEAVY = ("ray", "grpc", "numpy", "scipy", "sqlalchemy", "fsspec", "zmq", "sklearn")
+HEAVY = (
+    "ray",
+    "grpc",
+    "numpy",
+    "scipy",
+    "sqlalchemy",
+    "fsspec",
+    "zmq",
+    "sklearn",
+    "pydantic_settings",
+)
 SERVER = ("sumgrad.trainer.service.service", "sumgrad.trainer.server", "sumgrad.trainer.runner")
 
 
