@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test check format bench faults protos client lock clean
+.PHONY: help venv demo test check format bench faults protos settings client lock clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -33,6 +33,7 @@ check: .venv/installed-test ## Lint, types, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/python tools/generate_settings.py --check
 	$(BIN)/python tools/generate_client.py --check
 
 format: .venv/installed-test ## Format the code
@@ -47,6 +48,9 @@ faults: .venv/installed-test ## Measure what faults cost
 
 protos: .venv/installed-test ## Generate the code of proto/
 	$(BIN)/python tools/generate_protos.py
+
+settings: .venv/installed-test ## Generate what the docs say of settings
+	$(BIN)/python tools/generate_settings.py
 
 client: .venv/installed-test ## Generate the blocking client
 	$(BIN)/python tools/generate_client.py

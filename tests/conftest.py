@@ -14,7 +14,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from sumgrad.trainer.service.cluster import attempts
-from sumgrad.trainer.service.settings import Limits, Settings
+from sumgrad.trainer.service.settings import Settings
 
 from support.postgres_server import PostgresServer
 from support.repository import ROOT
@@ -114,19 +114,17 @@ def start_service(
         metrics_address: str | None = None,
         jobs: Collection[str] = (),
         address: str = "127.0.0.1:0",
-        limits: Limits | None = None,
         **more: Any,
     ) -> RunningService:
         launcher = FakeLauncher()
         launcher.jobs.update(jobs)
         monkeypatch.setattr("sumgrad.trainer.service.service.Launcher", lambda *_: launcher)
         settings = Settings(
-            tmp_path / "state",
-            address,
-            metrics_address,
-            temporary,
-            store_url,
-            limits or Limits(),
+            state=tmp_path / "state",
+            address=address,
+            metrics_address=metrics_address,
+            temporary=temporary,
+            store=store_url,
             **more,
         )
         service = RunningService(loop, launcher, settings)

@@ -1,7 +1,11 @@
-"""Errors that whoever called can mend."""
+"""Errors that say what is wrong and what to do, by who can mend it."""
 
 from __future__ import annotations
 
 
 class UsageError(ValueError):
-    """Something that was asked for cannot be; the message says what, and what to do."""
+    """What was asked for cannot be done; the message says why, and what to change."""
+
+
+class UnavailableError(RuntimeError):
+    """Another program that is needed cannot be started or reached; the message says which."""

@@ -11,6 +11,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "grpc_channelz",
         "grpc_reflection",
         "prometheus_client",
+        "pydantic_settings",
         "ray",
         "sklearn",
         "sqlalchemy",

@@ -26,7 +26,6 @@ import grpc
 
 from sumgrad.trainer.service.embedded import EmbeddedService
 from sumgrad.trainer.service.malloc import give_back_memory
-from sumgrad.trainer.service.queue.scheduling import UserLimits
 
 from support.hostile_requests import bombard, requests
 from support.played_launcher import PlayedLauncher
@@ -71,7 +70,7 @@ def main() -> None:
     with (
         mock.patch("sumgrad.trainer.service.service.Launcher", return_value=jobs),
         tempfile.TemporaryDirectory(prefix="sumgrad-hostile-") as folder,
-        EmbeddedService(Path(folder), UserLimits(waiting=WAITING)) as service,
+        EmbeddedService(Path(folder), max_waiting_per_user=WAITING) as service,
         grpc.insecure_channel(service.address) as channel,
     ):
         source = requests(Random(options.seed), jobs)

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import Settings
 from sumgrad.trainer.v1 import service_pb2
 
 from benchmarks import processor
@@ -32,7 +32,8 @@ from benchmarks.load import h2load
 from support.played_launcher import PlayedLauncher
 
 CALLERS = 32
-FLOODS = (5 * Limits.calls, 20 * Limits.calls)
+MAX_CALLS: int = Settings.model_fields["max_calls"].default
+FLOODS = (5 * MAX_CALLS, 20 * MAX_CALLS)
 SETTLING_SECONDS = 6.0
 METHOD = "/sumgrad.trainer.v1.TrainerService/GetRun"
 
@@ -182,12 +183,12 @@ def _service(state: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any
 async def _serve(state: Path) -> None:
     """The service's process: one run is launched, and where it is served is told."""
     import sumgrad.trainer.service.service as module
-    from sumgrad.trainer.service.settings import Settings
     from sumgrad.trainer.spec.messages import to_message
     from sumgrad.trainer.spec.parse import parse
 
+    settings = Settings(state=state, address="127.0.0.1:0", metrics_address="127.0.0.1:0")
     module.Launcher = PlayedLauncher  # type: ignore[misc,assignment]
-    async with module.Service(Settings(state, "127.0.0.1:0", "127.0.0.1:0")) as service:
+    async with module.Service(settings) as service:
         await service.ready()
         await service.submission.submit(to_message(parse(SPECIFICATION)))
         launcher: Any = service.launcher

@@ -7,14 +7,14 @@ from dataclasses import fields
 
 from sumgrad.trainer.client.errors import REASONS
 from sumgrad.trainer.service.api.refusals import CODES, RUNNER_CODES, reason
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import ConnectionLimits
+from sumgrad.trainer.service.settings_table import table
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import service_pb2
 
 from support.repository import ROOT
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
-FLAGS = {"calls": "`--max-calls`", "streams": "`--max-streams`"}
 
 
 def section(heading: str) -> str:
@@ -32,9 +32,10 @@ def error_rows() -> list[str]:
 
 
 def limit_rows() -> list[str]:
+    settings = [table()[name] for name in ("max_calls", "max_streams")]
     return [
-        f"| `{limit.name}` | {limit.default:,} | {FLAGS.get(limit.name, '')} |"
-        for limit in fields(Limits)
+        *(f"| `{s.name}` | {s.default:,} | `{s.flag}` |" for s in settings),
+        *(f"| `{limit.name}` | {limit.default:,} |  |" for limit in fields(ConnectionLimits)),
     ]
 
 

@@ -12,7 +12,7 @@ from random import Random
 import grpc
 from grpc_status import rpc_status
 
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import ConnectionLimits
 
 from support.hostile_messages import METHODS, STREAMED, UPLOADED, hostile, many_layers, nested
 from support.played_launcher import PlayedLauncher
@@ -70,9 +70,9 @@ def large(random: Random) -> bytes:
         (
             lambda: many_layers(500_000),
             lambda: nested(2_000),
-            lambda: b"\x0a" * Limits.message_bytes,
-            lambda: random.randbytes(Limits.message_bytes),
-            lambda: bytes(Limits.message_bytes + 1),
+            lambda: b"\x0a" * ConnectionLimits.message_bytes,
+            lambda: random.randbytes(ConnectionLimits.message_bytes),
+            lambda: bytes(ConnectionLimits.message_bytes + 1),
         )
     )()
 
@@ -107,7 +107,7 @@ def call(channel: grpc.Channel, method: str, content: bytes) -> None:
 
 def _callers_mistake(size: int, error: grpc.RpcError) -> bool:
     """Whether the answer says so, and why."""
-    if size > Limits.message_bytes:
+    if size > ConnectionLimits.message_bytes:
         return error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     return error.code() in ANSWERS and rpc_status.from_call(error) is not None
 

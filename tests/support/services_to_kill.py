@@ -123,7 +123,9 @@ async def _serve(state: Path, store: str | None, step: str | None) -> None:
     sumgrad.trainer.service.service.Launcher = lambda *_: launcher  # type: ignore[assignment,misc]
     if step is not None:
         _kill_at(step, launcher)
-    async with Service(Settings(state, "127.0.0.1:0", None, store=store)) as service:
+    async with Service(
+        Settings(state=state, address="127.0.0.1:0", metrics_address=None, store=store)
+    ) as service:
         await service.ready()
         print(json.dumps([service.address, os.getpid()]), flush=True)
         await asyncio.Event().wait()

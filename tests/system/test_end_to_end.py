@@ -485,7 +485,7 @@ def sumgrad(
 
     def run(*arguments: str) -> tuple[int, str, list[str]]:
         monkeypatch.setattr(sys, "argv", ["sumgrad", *arguments])
-        code = command_line._main()
+        code = command_line.run()
         out, err = capfd.readouterr()
         return code, out, err.splitlines()
 
@@ -565,7 +565,7 @@ def test_run_finds_what_does_not_fit_before_it_starts_a_service(
     mistake: str,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(CORES)))
-    monkeypatch.setattr("sumgrad.trainer.cli.app._reachable", lambda _address: False)
+    monkeypatch.setattr("sumgrad.trainer.cli.service_client._reachable", lambda _address: False)
     monkeypatch.delattr("sumgrad.trainer.service.embedded.EmbeddedService")
     options = [option for setting in settings for option in ("--set", setting)]
     code, out, [line] = sumgrad("run", DIGITS, *options, "--state", str(tmp_path / "state"))

@@ -74,12 +74,14 @@ def listing(
     name: str,
     labels: Mapping[str, str] | None,
     oldest_first: bool,
+    id_prefix: str,
 ) -> service_pb2.ListRunsRequest:
     return service_pb2.ListRunsRequest(
         states=states,
         name=name,
         labels=labels,
         order_by="created asc" if oldest_first else "created desc",
+        id_prefix=id_prefix,
     )
 
 

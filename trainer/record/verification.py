@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.record import receipt
 from sumgrad.trainer.record.enum_names import state_name
 from sumgrad.trainer.spec.messages import to_document
 from sumgrad.trainer.v1 import run_pb2
 
 
-class CannotVerifyError(ValueError):
+class CannotVerifyError(UsageError):
     """There is nothing to compare a replay with; the message says what to do."""
 
 

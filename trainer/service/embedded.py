@@ -7,8 +7,8 @@ import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from sumgrad.trainer.service.queue.scheduling import NO_LIMITS, UserLimits
 from sumgrad.trainer.service.service import Service, StartedService
 from sumgrad.trainer.service.settings import Settings
 
@@ -20,9 +20,15 @@ class EmbeddedService:
         address, metrics_address: where it serves gRPC and /metrics, once entered.
     """
 
-    def __init__(self, state: Path, user_limits: UserLimits = NO_LIMITS) -> None:
+    def __init__(self, state: Path, **settings: Any) -> None:
         self._service = Service(
-            Settings(state, "127.0.0.1:0", "127.0.0.1:0", temporary=True, user_limits=user_limits)
+            Settings(
+                state=state,
+                address="127.0.0.1:0",
+                metrics_address="127.0.0.1:0",
+                temporary=True,
+                **settings,
+            )
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="service")

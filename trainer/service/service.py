@@ -181,13 +181,13 @@ class Service:
 
     async def _open_ports(self, stack: AsyncExitStack, gate: Gate, metrics: Metrics) -> _Ports:
         settings = self._settings
-        clients = servers.client_server(settings.limits, metrics, gate)
+        clients = servers.client_server(settings, metrics, gate)
         address = await stack.enter_async_context(
             servers.open_port(clients, settings.address, "--address", self._credentials(True))
         )
         if settings.runner_address is None:
             return _Ports(clients, address, clients, address)
-        runners = servers.runner_server(settings.limits, metrics, gate)
+        runners = servers.runner_server(settings, metrics, gate)
         runner_address = await stack.enter_async_context(
             servers.open_port(
                 runners, settings.runner_address, "--runner-address", self._credentials(False)
@@ -248,7 +248,7 @@ def _confinement(settings: Settings) -> Confinement | Unconfined:
     if not settings.confines:
         return Unconfined()
     return Confinement.of(
-        settings.data_roots, settings.snapshot_roots, settings.locations, settings.state
+        settings.data_root, settings.snapshot_root, settings.allow_location, settings.state
     )
 
 

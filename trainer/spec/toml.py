@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -108,3 +109,34 @@ def _resolve_path(document: dict[str, Any], section: str, folder: Path) -> None:
     path = fields.get(field) if isinstance(fields, dict) else None
     if isinstance(path, str) and path and "://" not in path:
         document[section][field] = os.path.normpath(folder / path)
+
+
+def write_toml(document: dict[str, Any]) -> str:
+    """A specification's document as TOML that ``read_toml`` reads back as it is."""
+    plain = {name: value for name, value in document.items() if not isinstance(value, dict)}
+    text = _fields(plain)
+    for name, section in document.items():
+        if isinstance(section, dict):
+            text += f"\n[{name}]\n{_fields(section)}"
+    return text
+
+
+def _fields(fields: dict[str, Any]) -> str:
+    return "".join(f"{name} = {_value(value)}\n" for name, value in fields.items())
+
+
+def _value(value: Any) -> str:
+    """A value on one line, but for lists of tables, which have a line for each."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            # JSON's strings are TOML's, but for DEL, which JSON leaves as it is.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case dict():
+            return "{" + ", ".join(f"{name} = {_value(v)}" for name, v in value.items()) + "}"
+        case list() if any(isinstance(item, dict) for item in value):
+            return "[\n" + "".join(f"    {_value(item)},\n" for item in value) + "]"
+        case list():
+            return "[" + ", ".join(map(_value, value)) + "]"
+    return repr(value)

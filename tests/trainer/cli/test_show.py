@@ -6,12 +6,21 @@ import io
 import json
 import math
 import sys
+import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sumgrad.trainer.cli.verbs.follow import Bar, Lines
-from sumgrad.trainer.cli.verbs.show import METRICS, document, print_json, print_summary, print_table
+from sumgrad.trainer.cli import run_output
+from sumgrad.trainer.cli.output import print_json
+from sumgrad.trainer.cli.progress import Bar, Lines
+from sumgrad.trainer.cli.run_output import document, metric_labels, print_summary
+from sumgrad.trainer.cli.verbs.list import print_table
 from sumgrad.trainer.v1 import run_pb2
+
+from support.command_line import Sumgrad
+from support.services import RunningService
 
 LABELS = [("accuracy", "accuracy"), ("r2", "R²"), ("rmse", "RMSE")]
 
@@ -25,7 +34,11 @@ def run(**metric: float) -> run_pb2.Run:
 def test_every_metric_of_the_messages_has_a_label() -> None:
     for message in (run_pb2.Progress, run_pb2.Epoch, run_pb2.Result):
         fields = message.DESCRIPTOR.oneofs_by_name["metric"].fields
-        assert [field.name for field in fields] == list(METRICS) == [name for name, _ in LABELS]
+        assert (
+            [field.name for field in fields]
+            == list(metric_labels())
+            == [name for name, _ in LABELS]
+        )
 
 
 @pytest.mark.parametrize(("name", "label"), LABELS)
@@ -33,20 +46,22 @@ def test_a_run_shows_its_metric_and_no_other(
     name: str, label: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = document(run(**{name: 0.98765}))
-    assert {key: found[key] for key in METRICS} == dict.fromkeys(METRICS) | {name: 0.98765}
+    assert {key: found[key] for key in metric_labels()} == dict.fromkeys(metric_labels()) | {
+        name: 0.98765
+    }
     print_summary(run(**{name: 0.98765}))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line for line in lines if line[0] in METRICS.values()] == [[label, "0.9877"]]
+    assert [line for line in lines if line[0] in metric_labels().values()] == [[label, "0.9877"]]
     print_table([run(**{name: 0.98765})])
     assert f"{label} 0.9877" in capsys.readouterr().out
 
 
 def test_a_run_without_a_metric_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {document(run())[key] for key in METRICS} == {None}
+    assert {document(run())[key] for key in metric_labels()} == {None}
     print_summary(run())
     print_table([run()])
     shown = capsys.readouterr().out
-    assert not [label for label in METRICS.values() if label in shown]
+    assert not [label for label in metric_labels().values() if label in shown]
 
 
 def test_a_metric_that_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,3 +230,29 @@ def test_a_run_that_broke_off_shows_how_often(capsys: pytest.CaptureFixture[str]
     print_summary(whole)
     assert "attempts" not in (shown := capsys.readouterr().out)
     assert "restarts" not in shown
+
+
+def test_a_run_shows_the_workers_that_are_wanted_and_after_its_end_those_it_had() -> None:
+    scaled = run_pb2.Run(workers=2, progress=run_pb2.Progress(workers=1))
+    scaled.spec.workers.count = 1
+    assert run_output.document(scaled)["workers"] == 2
+    scaled.result.workers = 3
+    assert run_output.document(scaled)["workers"] == 3
+
+
+def test_a_specification_is_shown_as_toml_that_can_be_submitted_again(
+    service: RunningService, document: dict[str, Any], sumgrad: Sumgrad, tmp_path: Path
+) -> None:
+    run = service.client.submit(document)
+    again = tmp_path / "again.toml"
+    again.write_text(sumgrad("show", run.id, "--spec", "--address", service.address).out)
+    assert service.client.submit(again).info.spec == run.info.spec
+    shown = sumgrad("show", run.id, "--spec", "--json", "--address", service.address).json()
+    assert shown == tomllib.loads(again.read_text())
+
+
+def test_a_message_has_no_control_characters_when_it_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_summary(run_pb2.Run(message="a\x1b[31m\nb"))
+    assert "message         a\\x1b[31m\nb\n" in capsys.readouterr().out

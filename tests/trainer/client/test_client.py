@@ -37,7 +37,7 @@ from sumgrad.trainer.client.streams.watch_cursor import WatchCursor
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.api.refusals import CODES, RUNNER_CODES, reason
 from sumgrad.trainer.service.runs.stored_run import StoredRun
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import ConnectionLimits
 from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.spec.violations import InvalidSpecError
 from sumgrad.trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
@@ -376,7 +376,7 @@ def test_calls_beyond_the_limit_are_refused_at_once_and_runners_are_not(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "CALL_WAITS", ())
-    service = start_service(limits=Limits(calls=1))
+    service = start_service(max_calls=1)
     run = service.client.submit(document)
     runner = service.next_runner()
     runner.take()
@@ -413,7 +413,7 @@ def test_calls_beyond_the_limit_are_refused_at_once_and_runners_are_not(
 def test_a_client_comes_back_to_a_service_that_was_busy(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = start_service(limits=Limits(streams=1))
+    service = start_service(max_streams=1)
     monkeypatch.setattr(retry, "STREAM_WAITS", (0.05,) * 600)
     run = service.client.submit(document)
     runner = service.next_runner()
@@ -428,5 +428,5 @@ def test_a_client_comes_back_to_a_service_that_was_busy(
 
 
 def test_a_limit_that_lets_nobody_in_is_refused() -> None:
-    with pytest.raises(UsageError, match="the limit calls must be ≥ 1, got 0"):
-        Limits(calls=0)
+    with pytest.raises(UsageError, match="the limit idle_seconds must be ≥ 1, got 0"):
+        ConnectionLimits(idle_seconds=0)

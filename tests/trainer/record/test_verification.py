@@ -234,7 +234,7 @@ def sumgrad(
 
     def call(*arguments: str) -> tuple[int, str, list[str]]:
         monkeypatch.setattr(sys, "argv", ["sumgrad", *arguments, "--address", service.address])
-        code = command_line._main()
+        code = command_line.run()
         out, err = capsys.readouterr()
         return code, out, err.splitlines()
 

@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from grpc_status import rpc_status
 
-from sumgrad.trainer.cli import app as command_line
+from sumgrad.trainer.cli.verbs.pause import pause
 from sumgrad.trainer.client import (
     Client,
     ClientError,
@@ -698,7 +698,7 @@ def test_whoever_pauses_a_run_sees_why_it_goes_on(
     service: RunningService, document: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     run, runner = submit_and_take(service, document)
-    pausing = threading.Thread(target=command_line.pause, args=(run.id, True, service.address))
+    pausing = threading.Thread(target=pause, args=(run.id, True, service.address))
     pausing.start()
     eventually(lambda: runner.response_to().pause)
     eventually(lambda: runner.report(warning=run_pb2.Warning(message="no room")) or said(capfd))
@@ -989,15 +989,15 @@ def test_a_request_that_breaks_is_not_counted_as_answered_well(
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "192.0.2.1:0", "example.org:0", "[::]:0"])
 def test_an_address_that_others_reach_is_refused(tmp_path: Path, address: str) -> None:
-    for settings in (Settings(tmp_path, address), Settings(tmp_path, "127.0.0.1:0", address)):
+    for name in ("address", "metrics_address"):
         with pytest.raises(UsageError, match="can be reached from other machines"):
-            Service(settings)
+            Service(Settings(state=tmp_path, **{name: address}))
 
 
 @pytest.mark.parametrize("address", ["localhost", "127.0.0.1:", ":7433", "127.0.0.1:70000", "a:b"])
 def test_an_address_of_another_form_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(UsageError, match="is not host:port"):
-        Service(Settings(tmp_path, address))
+        Service(Settings(state=tmp_path, address=address))
 
 
 @pytest.mark.parametrize("taken", ["gRPC", "metrics"])
@@ -1005,11 +1005,9 @@ def test_an_address_in_use_is_refused_with_what_to_do(
     start_service: StartService, loop: Loop, tmp_path: Path, taken: str
 ) -> None:
     address = start_service().address
-    free = "127.0.0.1:0"
-    settings = (
-        Settings(tmp_path / "other", address, None)
-        if taken == "gRPC"
-        else Settings(tmp_path / "other", free, address)
+    addresses = (address, None) if taken == "gRPC" else ("127.0.0.1:0", address)
+    settings = Settings(
+        state=tmp_path / "other", address=addresses[0], metrics_address=addresses[1]
     )
     with pytest.raises(UsageError, match="choose another with --"):
         loop.run(Service(settings).__aenter__())
@@ -1117,7 +1115,9 @@ def test_services_that_start_at_once_take_over_each_run_once(
     runs = [before.client.submit(document, workers=1) for _ in range(6)]
     before.stop()
     before.launcher.jobs.clear()
-    settings = Settings(tmp_path / "state", "127.0.0.1:0", None, store=store_url)
+    settings = Settings(
+        state=tmp_path / "state", address="127.0.0.1:0", metrics_address=None, store=store_url
+    )
     services = [Service(settings) for _ in range(3)]
 
     async def start_and_stop() -> None:
@@ -1271,7 +1271,13 @@ def serve_until_killed(state: str, url: str | None, temporary: bool) -> None:
     module.Launcher = lambda *_: launcher  # type: ignore[assignment,misc]
 
     async def serve() -> None:
-        settings = Settings(Path(state), "127.0.0.1:0", None, temporary, url)
+        settings = Settings(
+            state=Path(state),
+            address="127.0.0.1:0",
+            metrics_address=None,
+            temporary=temporary,
+            store=url,
+        )
         async with Service(settings) as service:
             await service.ready()
             print(json.dumps({"address": service.address}), flush=True)

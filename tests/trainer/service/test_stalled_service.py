@@ -15,7 +15,6 @@ import pytest
 
 from sumgrad.trainer.client import AsyncClient, Client, UnreachableError, connection
 from sumgrad.trainer.client.streams import log_reading, retry
-from sumgrad.trainer.service.settings import Limits
 from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.v1 import run_pb2, service_pb2, service_pb2_grpc
 
@@ -179,7 +178,7 @@ def test_a_call_whose_deadline_passes_while_the_store_stands_still_takes_no_plac
     stuck: threading.Event,
     method: str,
 ) -> None:
-    service = start_service(limits=Limits(calls=1, streams=1))
+    service = start_service(max_calls=1, max_streams=1)
     run = service.client.submit(document)
     ask = getattr(stub(service), method)
     request = getattr(service_pb2, f"{method}Request")(id=run.id)

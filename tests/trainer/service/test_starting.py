@@ -70,7 +70,13 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A service with every part that there is."""
     monkeypatch.setattr(service_module, "Launcher", lambda *_: FakeLauncher())
     address, runners, metrics = (f"127.0.0.1:{free_port()}" for _ in range(3))
-    return Settings(tmp_path / "state", address, metrics, auth=True, runner_address=runners)
+    return Settings(
+        state=tmp_path / "state",
+        address=address,
+        metrics_address=metrics,
+        auth=True,
+        runner_address=runners,
+    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -19,6 +20,7 @@ from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES
 from sumgrad.trainer.spec.messages import spec_of, to_document, to_message
 from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.spec.run_spec import RunSpec
+from sumgrad.trainer.spec.toml import write_toml
 from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
 from sumgrad.trainer.v1 import run_pb2
 from sumgrad.workers.datasets import DATASETS
@@ -125,6 +127,12 @@ def test_a_specification_comes_back_from_the_bytes_of_its_message(spec: RunSpec)
 @given(SPECS)
 def test_a_specification_comes_back_from_its_document(spec: RunSpec) -> None:
     assert parse(spec.document()) == spec
+
+
+@given(SPECS)
+def test_a_specification_comes_back_from_toml(spec: RunSpec) -> None:
+    document = to_document(to_message(spec))
+    assert tomllib.loads(write_toml(document)) == document
 
 
 def test_a_message_reads_like_the_document(document: dict[str, Any]) -> None:

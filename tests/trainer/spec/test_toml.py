@@ -10,7 +10,7 @@ import pytest
 
 from sumgrad.trainer.client import read_spec
 from sumgrad.trainer.spec.parse import parse
-from sumgrad.trainer.spec.toml import MAX_BYTES, override, read_toml
+from sumgrad.trainer.spec.toml import MAX_BYTES, override, read_toml, write_toml
 from sumgrad.trainer.spec.violations import InvalidSpecError
 
 from support.repository import EXAMPLES
@@ -35,6 +35,19 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
 def test_every_example_is_a_specification(path: Path) -> None:
     assert parse(read_toml(path)).name == path.stem
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_every_example_is_read_back_as_it_was_written(path: Path, tmp_path: Path) -> None:
+    spec = parse(read_toml(path))
+    again = written(tmp_path, write_toml(spec.document()))
+    assert parse(read_toml(again)) == spec
+
+
+def test_text_of_every_kind_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    text = "".join(map(chr, [*range(256), 0x2028, 0xFFFF, 0x1F600]))
+    content = {"name": text, "data": {"many": ['"', "\\"], "none": [], "nested": {"x": 1e-300}}}
+    assert read_toml(written(tmp_path, write_toml(content))) == content
 
 
 @pytest.mark.parametrize(

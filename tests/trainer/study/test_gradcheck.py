@@ -196,7 +196,7 @@ def gradcheck(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 
     def run(*arguments: str) -> tuple[int, str, list[str]]:
         monkeypatch.setattr(sys, "argv", ["sumgrad", "gradcheck", *arguments])
-        code = command_line._main()
+        code = command_line.run()
         out, err = capfd.readouterr()
         return code, out, err.splitlines()
 

@@ -269,7 +269,7 @@ def confined_run(
         "workers": {"count": 1},
     }
     named["train"] = document["train"] | {"shards": 1}
-    return start_service(data_roots=(root / "data",), snapshot_roots=(root / "snapshots",)), named
+    return start_service(data_root=(root / "data",), snapshot_root=(root / "snapshots",)), named
 
 
 def planned(assignment: runner_pb2.TakeRunResponse) -> TrainingPlan:
@@ -299,7 +299,7 @@ def test_a_link_that_is_exchanged_after_the_launch_is_noticed_by_the_runs_proces
 def test_a_run_without_a_location_of_its_own_keeps_its_snapshots_with_the_service(
     start_service: StartService, document: dict[str, Any], root: Path
 ) -> None:
-    service = start_service(data_roots=(root,))
+    service = start_service(data_root=(root,))
     service.client.submit(document)
     assignment = service.next_runner().take()
     plan = planned(assignment)

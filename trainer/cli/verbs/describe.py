@@ -1,21 +1,58 @@
-"""A network's description as text and as JSON."""
+"""``sumgrad describe``: a network layer by layer, as text and as JSON."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
-from rich.table import Table
+import typer
 
-from sumgrad.layers.base.arrays import Shape
-from sumgrad.layers.base.hyperparameters import LARGEST_COUNT
-from sumgrad.trainer.cli.verbs.show import Document, print_uncut
-from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
-from sumgrad.trainer.study.describe import NetworkDescription
+from sumgrad.trainer.cli.help import App
+from sumgrad.trainer.cli.options import STUDY, Json, Overrides, SpecFile
+from sumgrad.trainer.cli.output import Document, new_table, print_json, print_uncut
+
+if TYPE_CHECKING:
+    from sumgrad.layers.base.arrays import Shape
+    from sumgrad.trainer.study.describe import NetworkDescription
+
+app = App()
+
+
+@app.command(rich_help_panel=STUDY)
+def describe(
+    spec: SpecFile,
+    overrides: Overrides = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(metavar="480x640x3", help="A sample's shape; the data is then not looked at."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show a network layer by layer, without building it: shapes, parameters, work of a step.
+
+    FLOP are floating-point operations of a whole batch; in the first layer with parameters they
+    still count the feedback of its input, which training skips. Bytes are float32: every output
+    of the batch, kept for the way back, all parameters read, and all gradients written.
+    """
+    from sumgrad.trainer.client import read_spec
+    from sumgrad.trainer.spec.parse import parse
+    from sumgrad.trainer.study import describe as study
+
+    content = parse(read_spec(spec, None, tuple(overrides or ())))
+    shape = None if input_shape is None else parse_shape(input_shape)
+    found = study.describe(content, shape)
+    if json:
+        print_json(description_document(found))
+    else:
+        print_description(found)
 
 
 def parse_shape(text: str) -> Shape:
     """``480x640x3`` as (480, 640, 3). Raises InvalidSpecError."""
+    from sumgrad.layers.base.hyperparameters import LARGEST_COUNT
+    from sumgrad.trainer.spec.violations import InvalidSpecError, Violation
+
     if re.fullmatch(r"\d{1,10}(x\d{1,10})*", text):
         shape = tuple(map(int, text.split("x")))
         if all(1 <= length <= LARGEST_COUNT for length in shape):
@@ -48,7 +85,7 @@ def description_document(found: NetworkDescription) -> Document:
 
 def print_description(found: NetworkDescription) -> None:
     """One line a layer, then the totals, on stdout."""
-    table = Table(box=None, pad_edge=False)
+    table = new_table()
     for heading in ("layer", "type", "output", "parameters"):
         table.add_column(heading, no_wrap=True)
     for heading in ("", "FLOP a step", "forward", "backward", "bytes a step"):

@@ -124,6 +124,7 @@ class AsyncClient(BaseClient):
         name: str = "",
         labels: Mapping[str, str] | None = None,
         oldest_first: bool = False,
+        id_prefix: str = "",
     ) -> list[run_pb2.Run]:
         """The newest runs, newest first, or the oldest.
 
@@ -131,9 +132,10 @@ class AsyncClient(BaseClient):
             states: those in one of these, if there are any.
             name: those of this name, or with a ``*`` at its end, whose name begins so.
             labels: those that have all of these.
+            id_prefix: those whose id begins so.
         """
         runs: list[run_pb2.Run] = []
-        request = requests.listing(states, name, labels, oldest_first)
+        request = requests.listing(states, name, labels, oldest_first, id_prefix)
         while len(runs) < limit:
             request.page_size = min(limit - len(runs), requests.MAX_PAGE)
             page: service_pb2.ListRunsResponse = await self._call(self._stub.ListRuns, request)

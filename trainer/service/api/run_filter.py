@@ -33,6 +33,7 @@ class RunFilter:
         name: the run has this name, or one that begins so if it ends with ``*``; empty for any.
         labels: the run has all of these.
         owner: the run is this user's; None for anybody's.
+        id_prefix: the run's id begins so; empty for any.
         oldest_first: the order, by the time of creation.
     """
 
@@ -41,6 +42,7 @@ class RunFilter:
     labels: Mapping[str, str] = field(default_factory=dict)
     oldest_first: bool = False
     owner: str | None = None
+    id_prefix: str = ""
 
 
 def parse_filter(request: service_pb2.ListRunsRequest, owner: str | None = None) -> RunFilter:
@@ -54,6 +56,7 @@ def parse_filter(request: service_pb2.ListRunsRequest, owner: str | None = None)
             f"must be '{NEWEST_FIRST}' or '{OLDEST_FIRST}', got {request.order_by[:80]!r}",
         )
     check_text("name", request.name)
+    check_text("id_prefix", request.id_prefix)
     if len(request.labels) > MAX_LABELS:
         raise InvalidRequestError(
             "labels", f"must be at most {MAX_LABELS}, got {len(request.labels)}"
@@ -67,6 +70,7 @@ def parse_filter(request: service_pb2.ListRunsRequest, owner: str | None = None)
         dict(request.labels),
         request.order_by == OLDEST_FIRST,
         owner,
+        request.id_prefix,
     )
 
 

@@ -19,7 +19,6 @@ from sumgrad.trainer.service.calls.interceptor import (
     wrapped,
 )
 from sumgrad.trainer.service.calls.limiter import Limiter, TooManyCallsError
-from sumgrad.trainer.service.settings import Limits
 
 _gives_way: ContextVar[bool] = ContextVar("gives_way", default=False)
 
@@ -32,16 +31,17 @@ class Admission(Interceptor):
 
     Args:
         service: the full name of the service that is limited.
+        calls, streams: under way at a time; more are refused.
         backlog: of the server.
     """
 
-    def __init__(self, service: str, limits: Limits, backlog: Backlog) -> None:
+    def __init__(self, service: str, calls: int, streams: int, backlog: Backlog) -> None:
         super().__init__()
-        self._limits = limits
+        self._max_calls = calls
         self._backlog = backlog
         self._prefix = f"/{service}/"
-        self._calls = Limiter(limits.calls, "calls")
-        self._streams = Limiter(limits.streams, "streams")
+        self._calls = Limiter(calls, "calls")
+        self._streams = Limiter(streams, "streams")
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
@@ -64,7 +64,7 @@ class Admission(Interceptor):
             _request: Any, _context: grpc.aio.ServicerContext
         ) -> AsyncIterator[Answering]:
             if _gives_way.get():
-                raise TooManyCallsError(self._limits.calls, "calls")
+                raise TooManyCallsError(self._max_calls, "calls")
             with limiter.one():
                 yield unread
 

@@ -19,7 +19,7 @@ from sumgrad.trainer.service.calls.outstanding import counting_server
 from sumgrad.trainer.service.calls.request_counter import RequestCounter
 from sumgrad.trainer.service.calls.slow_readers import SlowReaders
 from sumgrad.trainer.service.prometheus import Metrics
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import Settings
 from sumgrad.trainer.v1 import service_pb2
 
 TRAINER_SERVICE = service_pb2.DESCRIPTOR.services_by_name["TrainerService"].full_name
@@ -33,30 +33,36 @@ calls, which clients take for their own doing; so it is far above what the servi
 """
 
 
-def client_server(limits: Limits, metrics: Metrics, gate: Gate) -> grpc.aio.Server:
+def client_server(settings: Settings, metrics: Metrics, gate: Gate) -> grpc.aio.Server:
     """A server with all limits; runners may call it too."""
 
     def interceptors(outstanding: Callable[[], int]) -> list[grpc.aio.ServerInterceptor]:
         return [
             ErrorsToStatus(),
             RequestCounter(metrics),
-            Admission(TRAINER_SERVICE, limits, Backlog(limits.calls, outstanding)),
+            Admission(
+                TRAINER_SERVICE,
+                settings.max_calls,
+                settings.max_streams,
+                Backlog(settings.max_calls, outstanding),
+            ),
             gate,
-            SlowReaders(limits.reader_seconds),
+            SlowReaders(settings.limits.reader_seconds),
             # Last: what it lets through is the method's message.
             RequestDecoder(),
         ]
 
-    return counting_server(interceptors, _options(limits))
+    return counting_server(interceptors, _options(settings))
 
 
-def runner_server(limits: Limits, metrics: Metrics, gate: Gate) -> grpc.aio.Server:
+def runner_server(settings: Settings, metrics: Metrics, gate: Gate) -> grpc.aio.Server:
     """A server for runners alone."""
     interceptors = [ErrorsToStatus(), RequestCounter(metrics), gate, RequestDecoder()]
-    return grpc.aio.server(interceptors=interceptors, options=_options(limits))
+    return grpc.aio.server(interceptors=interceptors, options=_options(settings))
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    limits, calls = settings.limits, settings.max_calls
     return [
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.keepalive_time_ms", limits.keepalive_seconds * 1000),
@@ -65,10 +71,10 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", limits.shortest_ping_seconds * 1000),
         ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
         ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
-        ("grpc.server.max_pending_requests", PENDING * limits.calls),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING * limits.calls),
+        ("grpc.server.max_pending_requests", PENDING * calls),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING * calls),
         # What one connection carries beyond that waits at its client.
-        ("grpc.max_concurrent_streams", limits.calls + limits.streams),
+        ("grpc.max_concurrent_streams", calls + settings.max_streams),
         # Two services on one port would split the calls between them.
         ("grpc.so_reuseport", 0),
     ]

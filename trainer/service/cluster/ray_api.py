@@ -14,12 +14,14 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 
+from sumgrad.trainer.errors import UnavailableError
+
 CALL_SECONDS = 10.0
 SUBMIT_SECONDS = 60.0
 """Longer: Ray answers a submission when it has started the job's supervisor process."""
 
 
-class RayError(RuntimeError):
+class RayError(UnavailableError):
     """Ray did not start, did not answer, or refused."""
 
 

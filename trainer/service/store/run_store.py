@@ -243,6 +243,9 @@ def _listing(wanted: RunFilter, after: Cursor | None) -> Select[*_RunRow]:
         statement = statement.where(RUNS.c.owner == wanted.owner)
     if wanted.states:
         statement = statement.where(RUNS.c.state.in_(sorted(wanted.states)))
+    if wanted.id_prefix:
+        prefix = wanted.id_prefix
+        statement = statement.where(func.substr(RUNS.c.id, 1, len(prefix)) == prefix)
     if wanted.name.endswith("*"):
         prefix = wanted.name[:-1]
         statement = statement.where(func.substr(RUNS.c.name, 1, len(prefix)) == prefix)

@@ -1,7 +1,9 @@
 """Errors of the run store as a whole."""
 
+from sumgrad.trainer.errors import UsageError
 
-class StoreError(RuntimeError):
+
+class StoreError(UsageError):
     """The database cannot be opened or used."""
 
 

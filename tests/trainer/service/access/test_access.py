@@ -41,9 +41,8 @@ from sumgrad.trainer.service.access.caller import Caller, Role
 from sumgrad.trainer.service.access.permissions import PERMISSIONS
 from sumgrad.trainer.service.access.token_store import TokenStore
 from sumgrad.trainer.service.access.tokens import new_token
-from sumgrad.trainer.service.queue.scheduling import UserLimits
 from sumgrad.trainer.service.service import Service
-from sumgrad.trainer.service.settings import Settings, TlsFiles
+from sumgrad.trainer.service.settings import Settings
 from sumgrad.trainer.service.store.database import Database
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2, service_pb2_grpc
 
@@ -291,6 +290,8 @@ def test_users_see_and_change_their_own_runs_and_admins_all(
     assert [run.id for run in as_("ann", Role.VIEWER).list()] == [anns.id]
     assert [run.id for run in root.list()] == [bobs.id, anns.id]
     assert as_("cat").list() == []
+    assert [run.id for run in ann.list(id_prefix=anns.id[:10])] == [anns.id]
+    assert ann.list(id_prefix=bobs.id) == []
     assert [run.id for run in as_("root2", Role.ADMIN).list(limit=1, name="small")] == [bobs.id]
     root.pause(bobs.id)
     with pytest.raises(NotFoundError):
@@ -322,7 +323,7 @@ def test_a_viewer_is_told_who_it_is_and_what_to_ask_for(
 def test_a_submitter_may_lower_a_priority_and_not_raise_it_above_the_operators(
     start_service: StartService, users: Users, document: dict[str, Any], highest: int
 ) -> None:
-    limits = {} if highest == 0 else {"user_limits": UserLimits(priority=highest)}
+    limits = {} if highest == 0 else {"max_priority": highest}
     service = start_service(auth=True, **limits)
     with (
         Client(service.address, token=users.token("ann", Role.SUBMITTER)) as ann,
@@ -345,7 +346,7 @@ def test_a_submitter_may_lower_a_priority_and_not_raise_it_above_the_operators(
 def test_a_run_keeps_the_priority_of_its_submission(
     start_service: StartService, users: Users, document: dict[str, Any]
 ) -> None:
-    first = start_service(auth=True, user_limits=UserLimits(priority=5))
+    first = start_service(auth=True, max_priority=5)
     token = users.token("ann", Role.SUBMITTER)
     with Client(first.address, token=token) as ann:
         ann.submit(document, priority=5)  # has all CPUs, so the next one waits
@@ -630,7 +631,7 @@ def test_a_service_with_tls_is_reached_by_who_trusts_its_ca(
     document: dict[str, Any],
 ) -> None:
     service = start_service(
-        address="0.0.0.0:0", tls=TlsFiles(server_pair.certificate, server_pair.key)
+        address="0.0.0.0:0", tls_cert=server_pair.certificate, tls_key=server_pair.key
     )
     address = service.address.replace("0.0.0.0", "localhost")
     token = users.token("ann", Role.SUBMITTER)
@@ -673,7 +674,9 @@ def test_with_a_client_ca_callers_need_a_certificate_and_runners_do_not(
 ) -> None:
     service = start_service(
         auth=True,
-        tls=TlsFiles(server_pair.certificate, server_pair.key, authority.own.certificate),
+        tls_cert=server_pair.certificate,
+        tls_key=server_pair.key,
+        tls_client_ca=authority.own.certificate,
         runner_address="127.0.0.1:0",
     )
     mine, others = authority.issue("ann", ""), other_authority.issue("ann", "")
@@ -708,14 +711,14 @@ def test_with_a_client_ca_callers_need_a_certificate_and_runners_do_not(
 def test_what_other_machines_reach_needs_tls(tmp_path: Path, address: str, option: str) -> None:
     given: dict[str, Any] = {"address": "127.0.0.1:0", option: address}
     with pytest.raises(UsageError, match="can be reached from other machines, which needs TLS"):
-        Service(Settings(tmp_path, **given))
+        Service(Settings(state=tmp_path, **given))
 
 
 def test_metrics_that_other_machines_reach_are_encrypted(
     start_service: StartService, authority: Authority, server_pair: Pair
 ) -> None:
     service = start_service(
-        metrics_address="0.0.0.0:0", tls=TlsFiles(server_pair.certificate, server_pair.key)
+        metrics_address="0.0.0.0:0", tls_cert=server_pair.certificate, tls_key=server_pair.key
     )
     url = service.metrics_url.replace("0.0.0.0", "localhost")
     context = ssl.create_default_context(cafile=authority.own.certificate)
@@ -742,16 +745,17 @@ def test_a_certificate_that_cannot_be_used_is_refused_before_anything_listens(
     cert, key = server_pair.certificate, server_pair.key
     nameless = authority.issue("nameless", "")
     files = {
-        "key": TlsFiles(cert, nameless.key),
-        "missing": TlsFiles(tmp_path / "nowhere", key),
-        "text": TlsFiles(text, key),
-        "nameless": TlsFiles(nameless.certificate, nameless.key),
-        "client_ca": TlsFiles(cert, key, text),
-        "runner_address": TlsFiles(cert, key, authority.own.certificate),
+        "key": (cert, nameless.key),
+        "missing": (tmp_path / "nowhere", key),
+        "text": (text, key),
+        "nameless": (nameless.certificate, nameless.key),
+        "client_ca": (cert, key, text),
+        "runner_address": (cert, key, authority.own.certificate),
     }[wrong]
     runners = None if wrong == "runner_address" else "127.0.0.1:0"
+    given = dict(zip(("tls_cert", "tls_key", "tls_client_ca"), files, strict=False))
     with pytest.raises(UsageError, match=said):
-        Service(Settings(tmp_path, "127.0.0.1:0", None, runner_address=runners, tls=files))
+        Service(Settings(state=tmp_path, runner_address=runners, **given))
 
 
 # --- the audit log ------------------------------------------------------------------------------

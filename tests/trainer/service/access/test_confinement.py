@@ -299,7 +299,7 @@ def npz(document: dict[str, Any], path: Path) -> dict[str, Any]:
 def test_a_submission_that_names_something_outside_is_refused_before_anything_is_read(
     start_service: StartService, document: dict[str, Any], data: Path, outside: Path
 ) -> None:
-    service = start_service(data_roots=(data,))
+    service = start_service(data_root=(data,))
     said = set()
     # The answer does not tell whether there is something.
     for name in ("secret.npz", "absent.npz"):
@@ -351,7 +351,7 @@ def test_a_link_that_was_exchanged_after_the_submission_is_noticed_at_the_launch
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(attempt_policy, "CANCEL_SECONDS", 0)
-    service = start_service(data_roots=(data,))
+    service = start_service(data_root=(data,))
     write_npz(data / "a.npz")
     submit = {"workers": 1, "set": ("train.shards=1",)}
     blocking = [service.client.submit(document), service.client.submit(document)]

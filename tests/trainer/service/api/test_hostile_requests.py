@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from sumgrad.trainer.client import Client
 from sumgrad.trainer.service.cluster.launcher import Launch
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import ConnectionLimits
 from sumgrad.trainer.spec.fit import check_against_data
 from sumgrad.trainer.spec.messages import spec_of, to_message
 from sumgrad.trainer.spec.parse import parse
@@ -173,7 +173,7 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(
 
 def test_a_message_over_the_cap_is_refused_by_grpc(service: RunningService) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        service.channel.unary_unary(SUBMIT)(bytes(Limits.message_bytes + 1), timeout=20)
+        service.channel.unary_unary(SUBMIT)(bytes(ConnectionLimits.message_bytes + 1), timeout=20)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -403,7 +403,7 @@ def test_a_thousand_idle_connections_keep_nobody_waiting(
 
 
 def test_a_connection_that_says_nothing_is_closed(start_service: Any) -> None:
-    host, port = start_service(limits=Limits(handshake_seconds=1)).address.split(":")
+    host, port = start_service(limits=ConnectionLimits(handshake_seconds=1)).address.split(":")
     for said in (b"", PREFACE[:10]):
         with socket.create_connection((host, int(port)), timeout=20) as idle:
             idle.sendall(said)

@@ -250,6 +250,9 @@ def test_runs_are_found_by_state_name_and_labels_in_either_order(
     assert found(name="digits*", limit=1, oldest_first=True) == [a]
     assert found(labels={"team": "x", "dry": "1"}) == [b]
     assert found(labels={"team": "x"}, name="other") == []
+    assert found(id_prefix=b) == [b]
+    assert found(id_prefix=b, name="other") == []
+    assert found(id_prefix="r-", limit=2) == [c, b]
 
 
 @on_both_databases
@@ -275,6 +278,7 @@ def test_the_pages_of_a_filtered_list_are_complete_while_runs_are_submitted(
         {"states": [99]},
         {"order_by": "name"},
         {"name": "\0"},
+        {"id_prefix": "\0"},
         {"labels": {"k": "\n"}},
         {"page_size": -1},
         {"page_token": "1-x"},

@@ -39,7 +39,7 @@ from sumgrad.trainer.client.weights_download import DamagedDownloadError, Weight
 from sumgrad.trainer.errors import UsageError
 from sumgrad.trainer.service.api import trainer_service
 from sumgrad.trainer.service.outputs import predictor, run_weights
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import ConnectionLimits
 from sumgrad.trainer.snapshots.snapshot import Snapshot
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
 from sumgrad.trainer.spec.parse import parse
@@ -208,7 +208,7 @@ def saved(service: RunningService, trained: Trained, output: Path) -> bool:
 def test_readers_that_do_not_read_keep_nobody_out(
     start_service: StartService, document: dict[str, Any], tmp_path: Path
 ) -> None:
-    service = start_service(limits=Limits(reader_seconds=1))
+    service = start_service(limits=ConnectionLimits(reader_seconds=1))
     trained = Trained(service, document, tmp_path / "state")
     finish_with_large_file(trained)
     with stalled_downloads(service, trained, trainer_service.MAX_DOWNLOADS) as calls:

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from sumgrad.trainer.cli.verbs.follow import follow
-from sumgrad.trainer.cli.verbs.show import document as shown
-from sumgrad.trainer.cli.verbs.show import print_table
+from sumgrad.trainer.cli.progress import follow
+from sumgrad.trainer.cli.run_output import document as shown
+from sumgrad.trainer.cli.verbs.list import print_table
 from sumgrad.trainer.client import ClientError, QueueFullError
 from sumgrad.trainer.service.cluster import attempts
-from sumgrad.trainer.service.queue.scheduling import UserLimits
 from sumgrad.trainer.service.queue.waiting_runs import YIELD_SECONDS, WaitingRuns
 from sumgrad.trainer.service.runs.stored_run import StoredRun
 from sumgrad.trainer.spec.violations import InvalidSpecError
@@ -163,7 +162,7 @@ def test_the_service_after_a_restart_still_knows_who_gives_way(
 def test_a_user_at_a_limit_waits_and_hears_of_it(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
-    service = start_service(user_limits=UserLimits(runs=1))
+    service = start_service(max_runs_per_user=1)
     _, runner = running(service, document, workers=1)
     second = service.client.submit(document, workers=1)
     assert place(service, second.id).reason == "its user has 1 of 1 runs"
@@ -174,7 +173,7 @@ def test_a_user_at_a_limit_waits_and_hears_of_it(
 def test_a_run_that_would_never_start_is_refused(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
-    service = start_service(user_limits=UserLimits(cpus=1))
+    service = start_service(max_cpus_per_user=1)
     with pytest.raises(
         InvalidSpecError,
         match=r"^workers\.count: must be at most 1 here, the CPUs that one user may have, got 2",
@@ -189,7 +188,7 @@ def test_a_run_that_would_never_start_is_refused(
 def test_a_user_may_have_so_many_runs_queued_or_paused_and_no_more(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
-    first = start_service(user_limits=UserLimits(waiting=2))
+    first = start_service(max_waiting_per_user=2)
     _, runner = running(first, document)  # has all CPUs
     queued, paused = first.client.submit(document, request_id="one"), first.client.submit(document)
     first.client.pause(paused.id)
@@ -205,7 +204,7 @@ def test_a_user_may_have_so_many_runs_queued_or_paused_and_no_more(
     launched = set(first.launcher.jobs)
     first.stop()
 
-    second = start_service(user_limits=UserLimits(waiting=2), jobs=launched)
+    second = start_service(max_waiting_per_user=2, jobs=launched)
     with pytest.raises(QueueFullError):
         second.client.submit(document)
     second.client.cancel(queued.id)

@@ -21,7 +21,7 @@ from sumgrad.trainer.client import AsyncClient, Client, CursorExpiredError, NotF
 from sumgrad.trainer.service.queue.waiting_runs import WaitingRuns
 from sumgrad.trainer.service.runs import watching
 from sumgrad.trainer.service.runs.watching import Feed, Watching
-from sumgrad.trainer.service.settings import Limits
+from sumgrad.trainer.service.settings import ConnectionLimits
 from sumgrad.trainer.service.store.run_store import RunStore
 from sumgrad.trainer.service.store.store_threads import StoreThreads
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, service_pb2, service_pb2_grpc
@@ -230,7 +230,7 @@ def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
 def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a_gap(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
-    service = start_service(limits=Limits(reader_seconds=1))
+    service = start_service(limits=ConnectionLimits(reader_seconds=1))
     run, runner = running(service, document)
     report_at_length(runner)
     with grpc.insecure_channel(service.address) as channel:

@@ -416,6 +416,11 @@ def test_lists_by_any_number_of_labels_leave_nothing_in_memory(listed: RunStore)
     [
         (RunFilter(), ["r-4", "r-5", "r-2", "r-3", "r-1"]),
         (RunFilter(oldest_first=True), ["r-1", "r-3", "r-2", "r-5", "r-4"]),
+        (RunFilter(id_prefix="r-3"), ["r-3"]),
+        (RunFilter(id_prefix="r-", oldest_first=True), ["r-1", "r-3", "r-2", "r-5", "r-4"]),
+        (RunFilter(id_prefix="R-3"), []),
+        (RunFilter(id_prefix="r_3"), []),
+        (RunFilter(id_prefix="r-33"), []),
         (RunFilter(states=frozenset({QUEUED})), ["r-4", "r-2"]),
         (RunFilter(states=frozenset({QUEUED, SUCCEEDED})), ["r-4", "r-2", "r-3"]),
         (RunFilter(name="digits"), ["r-2"]),

@@ -1,7 +1,12 @@
-"""A run's events as they come: a progress bar on a terminal, plain lines elsewhere, on stderr."""
+"""A run's events as they come, on stderr: a progress bar, or plain lines.
+
+The bar is for terminals that can move their cursor. In a pipe, and where TERM says "dumb", lines
+have no control characters at all.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -13,7 +18,8 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from sumgrad.trainer.cli.verbs.show import duration, metric, waiting
+from sumgrad.trainer.cli.output import duration, printable_lines, say
+from sumgrad.trainer.cli.run_output import metric, waiting
 from sumgrad.trainer.record.enum_names import state_name
 from sumgrad.trainer.record.events import STOPS
 from sumgrad.trainer.v1 import run_pb2, service_pb2
@@ -36,7 +42,7 @@ class Display(Protocol):
 
 def follow(events: Iterable[service_pb2.WatchRunResponse]) -> None:
     """Show the events until there are no more."""
-    display: Display = Bar() if sys.stderr.isatty() else Lines()
+    display: Display = Bar() if _moves_cursor() else Lines()
     try:
         for response in events:
             if response.HasField("snapshot"):
@@ -54,6 +60,11 @@ def follow(events: Iterable[service_pb2.WatchRunResponse]) -> None:
                 _show(display, response.event)
     finally:
         display.close()
+
+
+def _moves_cursor() -> bool:
+    """Whether stderr is a terminal that can be drawn on."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
 
 def _show(display: Display, event: run_pb2.Event) -> None:
@@ -94,7 +105,7 @@ class Bar:
         self._live.start()
 
     def note(self, text: str) -> None:
-        self._live.console.print(escape(text), highlight=False)
+        self._live.console.print(escape(printable_lines(text)), highlight=False)
 
     def progress(self, progress: run_pb2.Progress) -> None:
         place = f"epoch {progress.epoch}/{progress.epochs} · step {progress.step}/{progress.steps}"
@@ -115,7 +126,7 @@ class Bar:
 
 
 class Lines:
-    """A line now and then."""
+    """A line for each event, and for figures at most every LINE_SECONDS."""
 
     def __init__(self) -> None:
         self._printed = 0.0
@@ -123,7 +134,7 @@ class Lines:
 
     def note(self, text: str) -> None:
         self._flush()
-        _write_line(text)
+        say(printable_lines(text))
 
     def progress(self, progress: run_pb2.Progress) -> None:
         self._figures(
@@ -146,17 +157,11 @@ class Lines:
 
     def _flush(self) -> None:
         if self._held_back:
-            _write_line(self._held_back)
+            say(self._held_back)
             self._printed, self._held_back = time.monotonic(), ""
 
     def close(self) -> None:
         self._flush()
-
-
-def _write_line(text: str) -> None:
-    # Not print, which writes the end by itself: Ctrl-C may come between.
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def _after(separator: str, text: str) -> str:
