@@ -11,7 +11,7 @@ import zmq
 from sumgrad.layers.base.arrays import Array
 from sumgrad.workers.channel.address import ServerAddress, Vectors
 from sumgrad.workers.channel.shared_memory import SharedVectors
-from sumgrad.workers.host.fingerprint import fingerprint
+from sumgrad.workers.host.probe import fingerprint
 from sumgrad.workers.v1 import work_pb2
 
 LINGER_MS = 2_000

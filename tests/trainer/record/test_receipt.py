@@ -22,7 +22,8 @@ from sumgrad.trainer.spec.parse import parse
 from sumgrad.trainer.v1 import run_pb2
 from sumgrad.workers.channel import WorkerEndpoint
 from sumgrad.workers.datasets import Dataset, Digits, Split, Xor, data_digest
-from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
+from sumgrad.workers.host.fingerprint import Fingerprint
+from sumgrad.workers.host.probe import fingerprint
 from sumgrad.workers.serving import RefusedError
 from sumgrad.workers.worker import sums_needed
 

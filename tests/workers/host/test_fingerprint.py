@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.v1 import runner_pb2
-from sumgrad.workers.host import fingerprint as module
-from sumgrad.workers.host.fingerprint import Fingerprint, fingerprint
+from sumgrad.workers.host import probe as module
+from sumgrad.workers.host.fingerprint import Fingerprint
+from sumgrad.workers.host.probe import fingerprint
 from sumgrad.workers.serving import RefusedError
 
 from support.leftovers import nothing_left_behind
@@ -39,9 +40,7 @@ def test_another_process_of_the_host_has_the_same_fingerprint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    code = (
-        "import scipy.linalg, sumgrad.workers.host.fingerprint as f; print(f.fingerprint().digest)"
-    )
+    code = "import scipy.linalg, sumgrad.workers.host.probe as p; print(p.fingerprint().digest)"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

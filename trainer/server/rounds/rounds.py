@@ -21,7 +21,7 @@ from sumgrad.trainer.server.rounds.gathering import Gathering
 from sumgrad.trainer.server.rounds.membership import RUNNER, FingerprintPolicy, Membership
 from sumgrad.trainer.v1 import runner_pb2
 from sumgrad.workers.channel import ProcessGoneError, SharedMemoryError
-from sumgrad.workers.host.fingerprint import fingerprint
+from sumgrad.workers.host.probe import fingerprint
 from sumgrad.workers.summation_tree import cover
 from sumgrad.workers.v1 import work_pb2
 
