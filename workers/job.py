@@ -1,4 +1,4 @@
-"""What a worker is told once, when it starts."""
+"""What a worker is to work on; it gets this once, when it starts."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ def work(
         log: what comes there is sent to the server.
 
     Raises:
-        DatasetError, TargetError: the data cannot be used here; the server is told.
-        InjectedFaultError: a drill asks for it; the server is told.
+        DatasetError, TargetError: the data cannot be used here; the server gets the reason.
+        InjectedFaultError: a drill asks for it; the server gets the reason.
         RefusedError: the server does not want this worker.
         ServerSilentError: the server is gone.
     """
@@ -82,7 +82,7 @@ def _serve(worker: Worker, endpoint: WorkerEndpoint, drill: Drill, log: LogBuffe
     while True:
         message = endpoint.receive(SILENCE_SECONDS)
         if message is None:
-            raise ServerSilentError(f"no word from the server for {SILENCE_SECONDS:.0f} s")
+            raise ServerSilentError(f"nothing came from the server for {SILENCE_SECONDS:.0f} s")
         kind = message.WhichOneof("kind")
         if kind == "stop":
             if message.stop.refused:

@@ -102,7 +102,7 @@ class ParameterServer:
         return self._endpoint.address
 
     def train(self) -> None:
-        """Train to the end; the runner gets every report, the last of which tells the outcome."""
+        """Train to the end; the last report to the runner is the outcome."""
         try:
             self._reporting.outcome(self._outcome())
         finally:
@@ -113,7 +113,7 @@ class ParameterServer:
                 self._keeper.close()
 
     def _outcome(self) -> runner_pb2.RunReport:
-        """Train, and say how it has ended."""
+        """Train; how it has ended."""
         try:
             return runner_pb2.RunReport(finished=self._train())
         except RunCancelledError:
@@ -182,7 +182,7 @@ class ParameterServer:
         return True
 
     def _compare_receipt(self, then: run_pb2.Receipt) -> None:
-        """Hold the data, the code and this host against those of the attempt before.
+        """Compare the data, the code and this host with those of the attempt before.
 
         Raises:
             RunFailedError: the data have changed.

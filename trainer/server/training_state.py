@@ -14,7 +14,7 @@ from sumgrad.trainer.arithmetic.update_rules import State
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 
 _RULE = "rule."
-"""What the names of the update rule's vectors begin with in a snapshot."""
+"""Prefix of the names of the update rule's vectors in a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Best:
 
 @dataclass
 class TrainingState:
-    """Between two steps, this and the specification decide all that follows.
+    """Everything that, between two steps, decides the rest of the run beside its specification.
 
     Attributes:
         weights: the flat vector.
         rule: the update rule's vectors.
         step: steps done, whether applied or skipped.
-        held_out: E_out after each epoch that is through.
-        epoch: sums over the steps of the epoch that is not.
-        best: where early stopping asks for one.
+        held_out: E_out after each finished epoch.
+        epoch: sums over the steps of the present epoch.
+        best: of a run with early stopping.
         samples: training rows read.
         training_seconds: without evaluations and starts.
         skipped_steps: those that were not finite.
@@ -62,7 +62,7 @@ class TrainingState:
         }
 
     def document(self) -> dict[str, Any]:
-        """All that is no vector, as plain data."""
+        """Everything but the vectors, as plain data."""
         best = self.best
         return {
             "held_out": list(self.held_out),
@@ -74,7 +74,7 @@ class TrainingState:
         }
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Be as the run was at the snapshot.
+        """Become the state of the run at the snapshot.
 
         Raises:
             SnapshotError: it is of another network or update rule; nothing has changed then.

@@ -15,7 +15,7 @@ from sumgrad.workers.host.probe import fingerprint
 from sumgrad.workers.v1 import work_pb2
 
 LINGER_MS = 2_000
-"""How long a closing socket waits to hand over what it still holds."""
+"""A closing socket has this long to send what it still holds."""
 
 
 class WorkerEndpoint:
@@ -46,7 +46,7 @@ class WorkerEndpoint:
 
     @property
     def kind(self) -> str:
-        """How vectors travel, in words."""
+        """The way that vectors travel, in words."""
         return "vectors in shared memory" if self._shares else "vectors as frames"
 
     def join(self, data_digest: str) -> None:
@@ -80,7 +80,7 @@ class WorkerEndpoint:
         self._send(work_pb2.WorkerMessage(failure=failure))
 
     def log(self, lines: Iterable[work_pb2.LogLine]) -> None:
-        """Hand log lines to the server, which passes them on."""
+        """Send log lines to the server, which passes them on."""
         self._send(work_pb2.WorkerMessage(log=work_pb2.LogLines(lines=lines)))
 
     def _send(

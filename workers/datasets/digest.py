@@ -1,4 +1,4 @@
-"""What tells one data set from another: a digest of all that training reads of it."""
+"""The identity of a data set: a digest of all that training reads of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Faults on purpose: a drill that shows what a run does when a process of it fails.
+"""Drills: faults on purpose, to show what a run does when one of its processes fails.
 
-A fault is part of the run's specification. It is written down before it takes effect, so that its
-line is there even when the process is not any more.
+A fault is part of the run's specification. It is written to the journal before it takes effect, so
+that its line is there even if the process is not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POINTS: dict[str, tuple[Point, ...]] = {
 }
 """Where each kind of process can fail, in the order in which a step comes by."""
 
-LONGEST_DELAY = 3600.0
+MAX_DELAY_SECONDS = 3600.0
 
 _WORKER = re.compile(r"worker-\d{1,4}", re.ASCII)
 
@@ -49,7 +49,7 @@ class Fault:
         point: ``compute``, before a worker computes a gradient; ``answer``, before it sends it;
             ``gathered``, when the server has all gradients; ``applying``, when it has changed
             the first block of the weights; ``applied``, when workers may see the new weights;
-            ``snapshot``, while one is written; ``progress``, when the runner hears of the step.
+            ``snapshot``, while one is written; ``progress``, when the runner gets its report.
         action: an error, SIGKILL, SIGSTOP, a pause, or a NaN in a worker's gradient.
         seconds: of a delay.
         every_attempt: without it the fault fires once in the first attempt at the run; with it,
@@ -73,8 +73,10 @@ class Fault:
             _refuse("point", f"must be one of {', '.join(points)} here, got {self.point!r}")
         if self.action == "poison" and not is_worker:
             _refuse("action", f"poison is for workers' gradients, the target is {self.target}")
-        if self.action == "delay" and not 0 < self.seconds <= LONGEST_DELAY:
-            _refuse("seconds", f"must be in (0, {LONGEST_DELAY:g}] to delay, got {self.seconds}")
+        if self.action == "delay" and not 0 < self.seconds <= MAX_DELAY_SECONDS:
+            _refuse(
+                "seconds", f"must be in (0, {MAX_DELAY_SECONDS:g}] to delay, got {self.seconds}"
+            )
         if self.action != "delay" and self.seconds != 0:
             _refuse("seconds", f"is for the action delay, the action is {self.action}")
 
@@ -85,7 +87,7 @@ def _refuse(field: str, problem: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """The faults of a run, as each of its processes is told.
+    """The faults of a run, for each of its processes.
 
     Attributes:
         journal: a line of JSON is appended to this file for each fault that fires; every
@@ -122,7 +124,7 @@ class Drill:
         ]
 
     def at(self, point: Point, step: int) -> bool:
-        """Let what is planned for this point of the step (counted from 1) happen.
+        """Carry out what is planned for this point of the step (counted from 1).
 
         Returns:
             Whether the gradient is to be poisoned.
@@ -155,7 +157,7 @@ class Drill:
         return fault.point == point and fault.step <= step
 
     def _has_fired(self, index: int) -> bool:
-        """In a process before this one, of which the worker is the replacement."""
+        """Whether it fired in an earlier process, which this worker replaces."""
         try:
             lines = self._plan.journal.read_text().splitlines()
         except FileNotFoundError:

@@ -15,16 +15,16 @@ class AllowedPaths:
     """Folders with all that lies below them.
 
     Attributes:
-        folders: absolute paths; None is every place that the process reaches.
+        folders: absolute paths; None allows every path that the process can open.
     """
 
     folders: tuple[str, ...] | None = None
 
     @contextmanager
     def pinned(self, path: Path) -> Iterator[Path]:
-        """Another path to the file or folder that is there now, once it is known to lie inside.
+        """A path to the file or folder that is there now, after a check that it lies inside.
 
-        It leads to the same one until the context ends, whatever becomes of the links on the way.
+        The path leads to the same file until the context ends, even if links on the way change.
 
         Raises:
             OSError: nothing is there, or it lies outside.

@@ -62,7 +62,7 @@ def _probe() -> Iterator[tuple[str, Array]]:
 
 
 def _libraries() -> dict[str, str]:
-    """Versions, and the kernels that the libraries have chosen, as far as they tell."""
+    """Versions, and the kernels that the libraries have chosen, as far as they are known."""
     config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
     blas = config.get("Build Dependencies", {}).get("blas", {})
     simd = config.get("SIMD Extensions", {})
@@ -78,7 +78,7 @@ def _libraries() -> dict[str, str]:
 
 
 def _blas() -> list[dict[str, Any]]:
-    """NumPy's BLAS, if it tells of itself; SciPy's may be loaded beside it."""
+    """NumPy's BLAS, if it can be found; SciPy's may be loaded beside it."""
     from threadpoolctl import threadpool_info  # here, because clients read fingerprints without it
 
     found = [library for library in threadpool_info() if library["user_api"] == "blas"]

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 
-MOST_BYTES = 1 << 16
+MAX_READ_BYTES = 1 << 16
 """Read at once; of more than this, the newest are read and the others are counted."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -42,10 +42,10 @@ class CapturedOutput:
         """The whole lines since the last time, and how many were too many to read."""
         if self._descriptor is None:
             return [], 0
-        skipped = self._skip(os.fstat(self._descriptor).st_size - MOST_BYTES)
-        text = os.pread(self._descriptor, MOST_BYTES, self._position)
+        skipped = self._skip(os.fstat(self._descriptor).st_size - MAX_READ_BYTES)
+        text = os.pread(self._descriptor, MAX_READ_BYTES, self._position)
         end = text.rfind(b"\n") + 1
-        if end == 0 and len(text) == MOST_BYTES:  # a line without an end in sight
+        if end == 0 and len(text) == MAX_READ_BYTES:  # a line without an end in sight
             end = len(text)
         self._position += end
         found = COLOUR.sub("", text[:end].decode(errors="replace")).split("\n")
@@ -57,7 +57,7 @@ class CapturedOutput:
         while self._position < position:
             assert self._descriptor is not None
             piece = os.pread(
-                self._descriptor, min(MOST_BYTES, position - self._position), self._position
+                self._descriptor, min(MAX_READ_BYTES, position - self._position), self._position
             )
             if not piece:
                 break

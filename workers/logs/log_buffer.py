@@ -1,4 +1,4 @@
-"""What a process logs and prints, kept until it is sent to where the run's log is."""
+"""What a process logs and prints, kept until it is sent to the run's log."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections import deque
 from sumgrad.workers.logs.captured_output import CapturedOutput
 from sumgrad.workers.v1 import work_pb2
 
-LONGEST_MESSAGE = 8_000
-"""Characters; a longer message loses its middle, because a traceback tells most at its end."""
+MAX_MESSAGE_LENGTH = 8_000
+"""Characters; a longer message loses its middle, because a traceback's end says most."""
 
-MOST_A_SECOND = 100
-MOST_WAITING = 1_000
-"""Lines beyond these are left out, and it is said how many."""
+MAX_LINES_A_SECOND = 100
+MAX_WAITING_LINES = 1_000
+"""Lines beyond these are left out and counted."""
 
 SEND_SECONDS = 0.5
 """Lines are to be sent this often, if there are any."""
@@ -37,7 +37,7 @@ class LogBuffer(logging.Handler):
         self._due = 0.0
 
     def capture(self) -> None:
-        """Have what this whole process logs, and prints to a file, come here from now on."""
+        """Collect from now on what this process logs, and what it prints to a file."""
         logging.getLogger().addHandler(self)
         logging.getLogger(OURS).setLevel(logging.INFO)
         err, out = CapturedOutput(2), CapturedOutput(1)
@@ -56,14 +56,14 @@ class LogBuffer(logging.Handler):
         with self.lock:  # type: ignore[union-attr]
             if now // 10**9 != self._second:
                 self._second, self._in_second = now // 10**9, 0
-            if self._in_second >= MOST_A_SECOND or len(self._lines) >= MOST_WAITING:
+            if self._in_second >= MAX_LINES_A_SECOND or len(self._lines) >= MAX_WAITING_LINES:
                 self._left_out += 1
                 return
             self._in_second += 1
             self._append(now, level, message, step)
 
     def due(self) -> bool:
-        """Whether SEND_SECONDS have passed since this was last so."""
+        """Whether SEND_SECONDS have passed since the last time that this was true."""
         now = time.monotonic()
         if now < self._due:
             return False
@@ -71,7 +71,7 @@ class LogBuffer(logging.Handler):
         return True
 
     def take(self) -> list[work_pb2.LogLine]:
-        """The lines since the last time; whoever takes them sends them."""
+        """Remove and return the lines since the last time."""
         for level, printed in self._printed:
             lines, left_out = printed.read()
             for line in lines:
@@ -81,7 +81,7 @@ class LogBuffer(logging.Handler):
             if self._left_out:
                 message = (
                     f"{self._left_out} lines were left out here: a process may log "
-                    f"{MOST_A_SECOND} a second"
+                    f"{MAX_LINES_A_SECOND} a second"
                 )
                 self._left_out = 0
                 self._append(time.time_ns(), logging.WARNING, message, None)
@@ -97,11 +97,11 @@ class LogBuffer(logging.Handler):
 
 
 def shortened(message: str) -> str:
-    """The message, without its middle if it is longer than LONGEST_MESSAGE."""
-    over = len(message) - LONGEST_MESSAGE
+    """The message, without its middle if it is longer than MAX_MESSAGE_LENGTH."""
+    over = len(message) - MAX_MESSAGE_LENGTH
     if over <= 0:
         return message
-    head = LONGEST_MESSAGE // 4
+    head = MAX_MESSAGE_LENGTH // 4
     return f"{message[:head]} […{over} characters…] {message[head + over :]}"
 
 

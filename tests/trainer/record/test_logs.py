@@ -122,10 +122,10 @@ def test_lines_beyond_the_rate_are_counted_and_said(monkeypatch: pytest.MonkeyPa
     now = [10**9]
     monkeypatch.setattr(log_buffer.time, "time_ns", lambda: now[0])
     buffer = LogBuffer()
-    for number in range(log_buffer.MOST_A_SECOND + 23):
+    for number in range(log_buffer.MAX_LINES_A_SECOND + 23):
         buffer.add(logging.INFO, str(number))
     lines = messages(buffer.take())
-    assert lines[:-1] == [str(number) for number in range(log_buffer.MOST_A_SECOND)]
+    assert lines[:-1] == [str(number) for number in range(log_buffer.MAX_LINES_A_SECOND)]
     assert lines[-1].startswith("23 lines were left out here")
     now[0] += 10**9
     buffer.add(logging.INFO, "again")
@@ -139,7 +139,7 @@ def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
     assert only.startswith("begin")
     assert only.endswith("end")
     assert "[…92008 characters…]" in only
-    assert len(only) < log_buffer.LONGEST_MESSAGE + 40
+    assert len(only) < log_buffer.MAX_MESSAGE_LENGTH + 40
 
 
 def test_what_is_printed_to_a_file_is_read_back_line_by_line(tmp_path: Path) -> None:

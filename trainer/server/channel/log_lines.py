@@ -1,4 +1,4 @@
-"""Log lines as the run's log has them, from those that a process keeps."""
+"""From the log lines that a process has kept to those of the run's log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _LEVELS = (
 
 
 def log_lines(source: str, lines: Iterable[work_pb2.LogLine]) -> list[run_pb2.LogLine]:
-    """
+    """Lines of the run's log.
+
     Args:
         source: the process that has logged them.
     """

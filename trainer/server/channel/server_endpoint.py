@@ -55,7 +55,7 @@ class ServerEndpoint:
         server_public, server_secret = zmq.curve_keypair()
         peer_public, peer_secret = zmq.curve_keypair()
         self._context = zmq.Context()
-        # An authenticator's answer that nobody waits for any more must not keep the context.
+        # An answer of the authenticator that comes too late must not keep the context open.
         self._context.linger = 0
         self._authenticator = ThreadAuthenticator(self._context)
         self._authenticator.start()
@@ -83,7 +83,7 @@ class ServerEndpoint:
         )
 
     def publish(self) -> None:
-        """The weights have changed; workers need them before their next task."""
+        """Mark the weights as changed, so that workers get them before their next task."""
         self._version += 1
 
     def receive(self, timeout: float) -> Received | None:
@@ -103,10 +103,10 @@ class ServerEndpoint:
         return [worker for worker, process in self._processes.items() if process in ready]
 
     def admit(self, worker: str, join: work_pb2.Join) -> None:
-        """Note where a worker's gradients will lie.
+        """Map the memory that a worker's gradients will lie in.
 
         Raises:
-            ProcessGoneError: it is not there any more.
+            ProcessGoneError: its process has ended.
             SharedMemoryError: it announced memory that cannot be mapped.
         """
         self.forget(worker)
@@ -124,7 +124,7 @@ class ServerEndpoint:
             self._versions[worker] = -1
 
     def forget(self, worker: str) -> None:
-        """A worker is gone."""
+        """Let go of what belongs to a worker."""
         self._versions.pop(worker, None)
         memory = self._sums.pop(worker, None)
         if memory is not None:

@@ -3,7 +3,7 @@
 A state machine without input or output: events in, instructions out; time comes in with the
 events. A round is one pass over units 0 … n−1 (the shards of a step, or the chunks of an
 evaluation). It is complete when every unit has been answered exactly once; who answered it does
-not matter, because anybody's answer has the same bits. So a range that is late is given to an
+not matter, because every worker's answer has the same bits. So a range that is late is given to an
 idle worker as well, and the first answer counts.
 """
 
@@ -129,10 +129,10 @@ class Dispatch:
     Attributes:
         round: number of the current round; 0 before the first.
         kind: its kind.
-        assigned: every living worker, with what it is computing or None. One that computes what
-            nobody wants any more is busy until it answers.
+        assigned: every living worker, with what it is computing or None. A worker is busy until it
+            answers, also when its range is no longer wanted.
         retiring: workers that go when they are idle; all of them are busy or have yet to join.
-        waiting: ranges that nobody is computing; empty whenever a worker is idle.
+        waiting: ranges that no worker is computing; empty whenever a worker is idle.
         missing: units of the round without an accepted answer.
         stale_answers, copies, dropped_copies, expelled: counted so far, see DispatchCounts in
             run.proto.
@@ -204,7 +204,7 @@ class Dispatch:
         return [Accept()] if self.missing else [Accept(), RoundComplete()]
 
     def _expel(self, now: float) -> list[Instruction]:
-        """Part with the workers that have been silent for too long."""
+        """Expel the workers that have been silent for too long."""
         silent = [
             Expel(worker, now - held.given)
             for worker, held in self.assigned.items()
@@ -216,14 +216,14 @@ class Dispatch:
         return list(silent)
 
     def _forget(self, worker: str) -> None:
-        """A worker is gone; what it alone was computing is waiting again."""
+        """Remove a worker; what it alone was computing waits again."""
         held = self.assigned.pop(worker, None)
         self.retiring.discard(worker)
         if held is not None and held.wanted and not self._computing(held.range):
             self.waiting.append(held.range)
 
     def _release(self) -> list[Instruction]:
-        """Let the retired go that are idle."""
+        """Release the retired workers that are idle."""
         if not self.retiring:
             return []
         free = sorted(self.retiring.intersection(self._idle()))
@@ -232,7 +232,7 @@ class Dispatch:
         return [Release(worker) for worker in free]
 
     def _give_out(self, now: float) -> list[Instruction]:
-        """Give the idle workers what waits, and those that are left what is late."""
+        """Assign what waits to idle workers, and what is late to those that are left."""
         idle = self._idle() if self.missing else []
         given = self._assign(idle, now) if idle and self.waiting else []
         left = idle[len(given) :]

@@ -1,4 +1,4 @@
-"""When does a run begin? When its runner and its workers have come, or it is too late to wait."""
+"""When does a run begin? When runner and workers have come, or when waiting has taken too long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Gathering:
     Attributes:
         expected: workers that the run is to begin with.
         began: when the server began to wait.
-        until: when the run begins, whoever is missing; None when nobody is waited for any more.
+        until: when the run begins even if a worker is missing; None once it can begin.
         workers: those that have spoken.
         has_runner: the runner has spoken, so that no report is lost.
     """

@@ -1,4 +1,4 @@
-"""Who takes part in a run: who is admitted, refused or gone, and what it means when nobody is left.
+"""Who takes part in a run: which workers are admitted, refused or gone, and when none is left.
 
 A state machine without input or output, as the dispatch is: events in, instructions out; time comes
 in with the events. Which worker computes what is decided by the dispatch.
@@ -166,7 +166,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class EndProcess:
-    """Have the runner end a worker that may be past obeying."""
+    """Have the runner end a worker that may not obey any more."""
 
     worker: str
     reason: str
@@ -235,7 +235,7 @@ class Membership:
             the training loop knows better; empty before that.
         pausing: the runner has asked for a pause.
         in_round: a round has begun and is not complete.
-        heard: when a worker last spoke or, if later, was last not expected to.
+        heard: when a message of a worker last came or, if later, none was expected.
     """
 
     expected: int
@@ -309,7 +309,7 @@ class Membership:
         return []
 
     def stop_all(self) -> list[Stop]:
-        """Dismiss every worker that has come, also those that were not admitted yet."""
+        """Stop every worker that has come, also those that were not admitted yet."""
         return [Stop(worker) for worker in sorted(self.present - {RUNNER})]
 
     def _look_for_silence(self, now: float) -> list[Instruction]:
@@ -346,7 +346,7 @@ class Membership:
         )
 
     def _refuse(self, worker: str, reason: str) -> list[Instruction]:
-        """Send a worker away; the run has failed if nobody works and nobody is left who could."""
+        """Refuse a worker; the run has failed if no worker is at work and every slot is refused."""
         self.refused_slots.add(_slot(worker))
         self.present.discard(worker)
         all_are = len(self.refused_slots) >= max(self.expected, len(self.slots))
@@ -354,7 +354,7 @@ class Membership:
         return [Stop(worker, reason), Fail(reason) if hopeless else Warn(reason)]
 
     def _lose(self, worker: str, reason: str) -> list[Instruction]:
-        """A worker is gone by itself; one that was not admitted leaves no trace in the record."""
+        """Remove a worker that has ended; the record has only those that were admitted."""
         was_working = worker in self.working
         self._remove(worker)
         left: list[Instruction] = []
@@ -363,7 +363,7 @@ class Membership:
         return [*left, Forget(worker), *self._break_off_if_nobody_works()]
 
     def _let_go(self, worker: str, reason: str, *more: Instruction) -> list[Instruction]:
-        """A worker that the dispatch does not have any more is told so."""
+        """Stop a worker that the dispatch has removed already."""
         self._remove(worker)
         return [
             Stop(worker),

@@ -26,10 +26,10 @@ from sumgrad.workers.summation_tree import cover
 from sumgrad.workers.v1 import work_pb2
 
 PING_SECONDS = 5.0
-"""Workers hear of the server at least this often, so that they do not take it for dead."""
+"""The server pings workers this often, so that they do not take it for dead."""
 
 TICK_SECONDS = 0.05
-"""Deadlines, and what else is waited for, are looked at this often while no message comes."""
+"""While no message comes, deadlines are checked this often."""
 
 
 class RunFailedError(RuntimeError):

@@ -1,4 +1,4 @@
-"""When a run's snapshots are taken, and what is said of them."""
+"""When a run's snapshots are taken, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PATIENCE_SECONDS = 30.0
 """Training waits this long for the snapshot of a pause, and goes on while it is still written."""
 
 AGAIN_SECONDS = 10.0
-"""Between two tries at what did not succeed."""
+"""Between two attempts at what has failed."""
 
 More = Callable[[], dict[str, Any]]
 """What a snapshot holds beside the state; asked for only when one is taken."""
 
 Attend = Callable[[Callable[[], bool], float], bool]
-"""Waits until something is so, for some seconds at most; whether it is."""
+"""Waits for a condition, for some seconds at most; returns whether it holds."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class SnapshotKeeper:
         self._again = clock()
 
     def latest(self) -> tuple[Snapshot | None, list[str]]:
-        """See SnapshotStore.latest; it may take its time."""
+        """See SnapshotStore.latest; it may take long."""
         return self._store.latest()
 
     def restore(
@@ -114,32 +114,32 @@ class SnapshotKeeper:
         return more
 
     def take(self, state: TrainingState, more: More) -> None:
-        """Begin a snapshot if one is due and none is being written; tell what became of others."""
-        self._tell()
+        """Begin a snapshot if one is due and none is being written; report finished ones."""
+        self._report_saves()
         if self._is_due(state.step) and not self._may_pause():
             self._begin(state, more)
 
     def take_to_pause(self, state: TrainingState, more: More) -> int | None:
-        """Have a snapshot that the run can stop at; its step, or None if there is none yet.
+        """Take a snapshot that the run can stop at; its step, or None if there is none yet.
 
-        To be called after each step until there is one. It is of the present step, unless the first
+        Call it after each step until there is one. It is of the present step, unless the first
         try fails or takes too long: training goes on then, and what is done in vain is done again.
         """
         if self._wanted is None:
             self._wanted, self._failures = state.step, 0
             self._wait_for_save()
-        self._tell()
+        self._report_saves()
         if not self._may_pause() and self._writer.idle() and self._clock() >= self._again:
             self._begin(state, more)
             self._wait_for_save()
-            self._tell()
+            self._report_saves()
             self._again = self._clock() + AGAIN_SECONDS
         return self.saved if self._may_pause() else None
 
     def last(self) -> int:
         """Step of the newest snapshot, after the save in progress; 0 if there is none."""
         self.close()
-        self._tell()
+        self._report_saves()
         return self.saved or 0
 
     def close(self) -> None:
@@ -172,11 +172,11 @@ class SnapshotKeeper:
     def _document(self, state: TrainingState, more: More) -> dict[str, Any]:
         return {"spec": self._plan.spec, **state.document(), "more": more()}
 
-    def _tell(self) -> None:
+    def _report_saves(self) -> None:
         while (outcome := self._writer.finished()) is not None:
-            self._told(outcome)
+            self._report_save(outcome)
 
-    def _told(self, outcome: Outcome) -> None:
+    def _report_save(self, outcome: Outcome) -> None:
         if outcome.error is None or isinstance(outcome.error, NotDeletedError):
             self.saved = outcome.step
             taken = run_pb2.SnapshotTaken(
@@ -190,11 +190,11 @@ class SnapshotKeeper:
         # The first, the second, the fourth, the eighth, ...
         if self._failures & (self._failures - 1) == 0:
             self._warn(
-                f"{self._lack(outcome.error)} (failures in a row: {self._failures}): "
+                f"{self._consequence(outcome.error)} (failures in a row: {self._failures}): "
                 f"{outcome.error}"
             )
 
-    def _lack(self, error: Exception) -> str:
+    def _consequence(self, error: Exception) -> str:
         """What a failure means for the run."""
         if isinstance(error, NotDeletedError):
             return "old snapshots take up room"

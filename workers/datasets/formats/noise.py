@@ -10,7 +10,7 @@ from sumgrad.workers.datasets.dataset import Dataset, DatasetError, Description,
 
 SEED = 20
 MAX_BYTES = 1 << 32
-MOST_AXES = 32
+MAX_AXES = 32
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Noise:
 
 
 def _lengths(shape: tuple[int, ...]) -> str | None:
-    if len(shape) > MOST_AXES:
-        return f"must have at most {MOST_AXES} elements, got {len(shape)}"
+    if len(shape) > MAX_AXES:
+        return f"must have at most {MAX_AXES} elements, got {len(shape)}"
     if shape and all(1 <= length <= LARGEST_COUNT for length in shape):
         return None
     return f"must be a list of whole numbers from 1 to {LARGEST_COUNT}, got {list(shape)}"

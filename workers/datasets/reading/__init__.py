@@ -1,1 +1,1 @@
-"""How is a file read that nobody vouches for? With bounds, and never a pickle."""
+"""How is an untrusted file read? With bounds, and never with pickle."""

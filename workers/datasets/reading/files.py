@@ -1,4 +1,4 @@
-"""Reading files that nobody vouches for: every failure is a DatasetError, every size is bounded."""
+"""Reading untrusted files: every failure is a DatasetError, every size is bounded."""
 
 import math
 import os
@@ -20,7 +20,7 @@ from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
 
 DEFLATE_LIMIT = 1032  # deflate cannot shrink data further: https://zlib.net/zlib_tech.html
 BLOCK_BYTES = 1 << 20
-LONGEST_PATH = 4095  # PATH_MAX of Linux, without the NUL at its end
+MAX_PATH_BYTES = 4095  # PATH_MAX of Linux, without the NUL at its end
 
 # What gzip, zipfile and numpy raise on damaged content. zipfile raises RuntimeError on an encrypted
 # entry (NotImplementedError, on an unknown method, is one too), ValueError on a bad entry name.
@@ -77,9 +77,9 @@ def checked_path(path: str | Path) -> Path:
     if not name or b"\0" in name:
         shown = repr(str(path)[:80])
         raise DatasetError(f"The path {shown} is not a file name; give the data set's path.")
-    if len(name) > LONGEST_PATH:
+    if len(name) > MAX_PATH_BYTES:
         raise DatasetError(
-            f"The path {str(path)[:80]!r}... has {len(name)} bytes of at most {LONGEST_PATH}; "
+            f"The path {str(path)[:80]!r}... has {len(name)} bytes of at most {MAX_PATH_BYTES}; "
             "give the data set's path."
         )
     return Path(path)

@@ -14,7 +14,7 @@ from sumgrad.trainer.runner.upstream.outbox import MAX_LINES_PER_CALL
 from sumgrad.trainer.runner.upstream.protocol import ServiceGoneError
 from sumgrad.trainer.runner.upstream.service import GONE_SECONDS, MAX_REPORT_BYTES, ServiceUpstream
 from sumgrad.trainer.v1 import run_pb2, runner_pb2, runner_pb2_grpc
-from sumgrad.workers.logs.log_buffer import LONGEST_MESSAGE
+from sumgrad.workers.logs.log_buffer import MAX_MESSAGE_LENGTH
 
 from support.services import RunningService
 from support.waiting import eventually
@@ -37,7 +37,7 @@ def test_what_has_gathered_while_the_service_was_away_goes_in_portions(
     sizes = [10_000] * 600 + [MAX_REPORT_BYTES - 100, MAX_REPORT_BYTES + 1, 1]
     for number, size in enumerate(sizes):
         upstream.add(warning(f"{number} ".ljust(size, ".")))
-    line = run_pb2.LogLine(message="\N{GRINNING FACE}" * LONGEST_MESSAGE)
+    line = run_pb2.LogLine(message="\N{GRINNING FACE}" * MAX_MESSAGE_LENGTH)
     for _ in range(2 * MAX_LINES_PER_CALL):
         upstream.log.add([run_pb2.LogLine(message=line.message)])
     try:
