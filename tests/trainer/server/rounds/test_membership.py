@@ -243,6 +243,11 @@ EXACT: dict[str, tuple[Course, Event, list[Instruction]]] = {
         WorkerGone("a", "it was killed"),
         [Strike("a"), ReportLeft("a", "it was killed"), Forget("a"), BreakOff()],
     ),
+    "between rounds there is none to break off": (
+        [*A_WORKS, RoundEnded(), PauseRequested()],
+        WorkerGone("a", "it was killed"),
+        [Strike("a"), ReportLeft("a", "it was killed"), Forget("a")],
+    ),
     "not when another one works": (
         [*A_WORKS, *B, PauseRequested()],
         WorkerGone("a", "it was killed"),
