@@ -126,6 +126,7 @@ WALLS = {
         rooms=(
             "trainer.runner.attempt",
             "trainer.server.rounds.dispatch",
+            "trainer.server.rounds.gathering",
             "trainer.server.rounds.membership",
             "trainer.service.cluster.attempt_policy",
             "trainer.service.queue",
