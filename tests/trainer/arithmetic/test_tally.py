@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from sumgrad.layers.losses.metrics import ACCURACY, R2, RMSE, Metric
+from sumgrad.layers.losses.metrics import ACCURACY, Metric
+from sumgrad.layers.losses.reconstruction import RMSE
+from sumgrad.layers.losses.squared_error import R2
 from sumgrad.trainer.arithmetic.tally import Tally
 
 
