@@ -21,6 +21,19 @@ from support.repository import ROOT
 from support.services import CORES, FakeLauncher, Loop, RunningService, StartService
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a Ray or a Postgres; ``make test-fast`` leaves them out."""
+    system = ROOT / "tests" / "system"
+    for item in items:
+        if item.path.is_relative_to(system):
+            item.add_marker("system")
+        parameters = getattr(item, "callspec", None)
+        values = [] if parameters is None else parameters.params.values()
+        names = [value for value in values if isinstance(value, str)]
+        if "postgres" in names or "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Of BLAS, as a worker has it: where cores are few, threads that wait for others spin."""

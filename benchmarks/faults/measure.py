@@ -60,7 +60,7 @@ OFTEN_STEPS = 20
 """Between two snapshots, where their cost is measured."""
 
 WORKER = r"^ray::_Worker\.work"
-RUNNER = r"^\S*python\S* -m trainer\.runner"
+RUNNER = r"^\S*python\S* -m sumgrad\.trainer\.runner"
 HEAD = r"^\S*gcs_server "
 
 

@@ -32,6 +32,7 @@ from sumgrad.workers.v1 import work_pb2
 from sumgrad.workers.worker import Worker, sums_needed
 
 from support.gradient_check import Array
+from support.waiting import eventually
 
 SECONDS = 30.0
 """Bound on every wait for something that does come."""
@@ -104,7 +105,7 @@ class Run:
     def __init__(self, plan: TrainingPlan, names: set[str]) -> None:
         self._plan = plan
         self._now = 0.0
-        server = ParameterServer(
+        self._server = server = ParameterServer(
             dataclasses.replace(plan, workers=len(names)), clock=lambda: self._now
         )
         self.address = server.address
@@ -126,6 +127,10 @@ class Run:
 
     def command(self, command: runner_pb2.Command) -> None:
         self._socket.send(command.SerializeToString())
+
+    def wait_for_answer_of(self, worker: str) -> None:
+        """Wait until the server has taken the worker's answer: at what time, it measures."""
+        eventually(lambda: self._server._rounds.dispatch.assigned[worker] is None)
 
     def pass_time(self, seconds: float) -> None:
         self._now += seconds

@@ -543,6 +543,7 @@ def a_slow_worker(
             answer_truly(worker, task_of(worker))  # so that times are measured
         late = task_of(slow)
         answer_truly(quick, task_of(quick))
+        run.wait_for_answer_of("quick")
         run.pass_time(2.0)
         copy = task_of(quick)
         assert copy == late

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from sumgrad.layers import Affine, AffineReLU, Flatten
 from sumgrad.trainer.arithmetic.update_rules import UPDATE_RULES, Descent
 from sumgrad.trainer.server.rounds.membership import RUNNER
-from sumgrad.trainer.server.rounds.rounds import PING_SECONDS
+from sumgrad.trainer.server.rounds.rounds import PING_SECONDS, Rounds
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
 from sumgrad.trainer.server.training_plan import TrainingPlan
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
@@ -44,7 +44,6 @@ from support.training import (
     train,
     word_to,
 )
-from support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -376,6 +375,7 @@ def test_a_pause_that_takes_long_to_save_does_not_hold_the_run_up(
     plan = in_folder(PLANS["momentum"], tmp_path, every_steps=None)
     monkeypatch.setattr("sumgrad.trainer.server.saving.snapshot_keeper.Writer", Writer)
     save, begun, go_on, saved = SnapshotStore.save, Event(), Event(), Event()
+    waiting = Event()
 
     def save_late(store: SnapshotStore, snapshot: Snapshot) -> None:
         begun.set()
@@ -383,14 +383,27 @@ def test_a_pause_that_takes_long_to_save_does_not_hold_the_run_up(
         save(store, snapshot)
         saved.set()
 
+    attend = Rounds.attend
+
+    def attend_seen(rounds: Rounds, done: Callable[[], bool], seconds: float) -> bool:
+        """The time that it may take counts from before ``done`` is asked."""
+
+        def asked() -> bool:
+            if begun.is_set():
+                waiting.set()
+            return done()
+
+        return attend(rounds, asked, seconds)
+
     monkeypatch.setattr(SnapshotStore, "save", save_late)
+    monkeypatch.setattr(Rounds, "attend", attend_seen)
     with running(plan, "w") as run, played(run, "w") as worker:
         task = task_of(worker)
         pause(run)
         answer_truly(worker, task)
         assert begun.wait(SECONDS)
-        # The server may begin to wait only now, and then from now on.
-        eventually(lambda: run.pass_time(30.0) or worker._socket.poll(0))
+        assert waiting.wait(SECONDS)
+        run.pass_time(30.0)
         answer_truly(worker, task_of(worker))
         go_on.set()
         assert saved.wait(SECONDS)

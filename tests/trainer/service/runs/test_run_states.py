@@ -248,7 +248,7 @@ def test_a_runner_that_was_given_up_is_refused_before_there_is_another(
     monkeypatch.setattr(attempt_policy, "LOST_SECONDS", 0)
     eventually(lambda: run.refresh().state == PAUSED)
     assert refused(runner.take)
-    assert refused(runner.wishes)
+    assert refused(runner.response_to)
 
 
 def test_nothing_is_kept_in_mind_of_a_run_that_has_ended_though_its_runner_speaks(
