@@ -9,7 +9,7 @@ runner      How does one attempt at a run go?
 server      What does the parameter server do with the workers' answers?
 arithmetic  How do weights follow a gradient?
 weights     Where do weights come from, how do they lie in a file, and where do they go?
-snapshots   How is a run saved so that it resumes exactly?
+snapshots   How is a run saved so that it resumes exactly, and how is damage recognised?
 record      What is known of a run?
 v1          Messages and services, generated from proto/trainer/v1.
 

@@ -17,7 +17,7 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-with atheris.instrument_imports(include=["trainer", "workers", "layers"]):
+with atheris.instrument_imports(include=["sumgrad"]):
     from google.protobuf.message import DecodeError
 
     from sumgrad.trainer.service.api.refusals import status_of

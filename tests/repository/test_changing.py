@@ -38,7 +38,7 @@ CHANGES = {
     "A Prometheus series": Change(r"\bsumgrad_loss\b", 1),
     "A command-line verb": Change(r"^def verify\(", 1),
     "A setting of the service": Change(r"^    reflection: |settings\.reflection\b", 2),
-    "A table of the run store": Change(r"\bTOKENS\b|op\.create_table\(\s*\"tokens\"", 3),
+    "A change of the run store's schema": Change(r"\bTOKENS\b|op\.create_table\(\s*\"tokens\"", 3),
 }
 
 

@@ -90,7 +90,7 @@ WALLS = {
             "layers.base.arrays",
             "workers.host.allowed_paths",
         ),
-        wrong=("trainer.snapshots.writer", "from sumgrad.trainer.v1 import run_pb2"),
+        wrong=("trainer.snapshots.background_writer", "from sumgrad.trainer.v1 import run_pb2"),
     ),
     "the client knows messages, specifications, records and leaves": Wall(
         rooms=("trainer.client",),

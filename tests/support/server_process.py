@@ -9,7 +9,7 @@ from typing import Any
 from sumgrad.trainer.server.parameter_server import ParameterServer
 from sumgrad.trainer.server.saving import snapshot_keeper
 from sumgrad.trainer.server.training_plan import TrainingPlan
-from sumgrad.trainer.snapshots.writer import Writer
+from sumgrad.trainer.snapshots.background_writer import BackgroundWriter
 
 
 def serve(plan: TrainingPlan, pipe: Connection) -> None:
@@ -19,7 +19,7 @@ def serve(plan: TrainingPlan, pipe: Connection) -> None:
     server.train()
 
 
-class PromptWriter(Writer):
+class PromptWriter(BackgroundWriter):
     """Has saved when it has been offered something, so that a test knows what is there."""
 
     def offer(self, step: int, *content: Any) -> bool:
@@ -37,5 +37,5 @@ def serve_with(environment: dict[str, str], plan: TrainingPlan, pipe: Connection
 
 def serve_with_prompt_snapshots(plan: TrainingPlan, pipe: Connection) -> None:
     """As ``serve``, and every snapshot that is due is taken."""
-    snapshot_keeper.Writer = PromptWriter  # type: ignore[misc]
+    snapshot_keeper.BackgroundWriter = PromptWriter  # type: ignore[misc]
     serve(plan, pipe)

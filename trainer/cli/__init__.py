@@ -1,7 +1,7 @@
-"""What can the command line, ``sumgrad``, do?"""
+"""What can the command line do? It is ``sumgrad``: its verbs, options, output and exit codes."""
 
 import os
 
-# Before gRPC is loaded, which else writes transport details to stderr by itself; errors are told
-# in our own words.
+# Set before gRPC is loaded, so that it does not write transport details to stderr: the command
+# words each error itself.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -1,1 +1,1 @@
-"""What does the parameter server do with what workers answer?"""
+"""What does the parameter server do with the workers' answers?"""

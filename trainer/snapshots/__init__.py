@@ -1,1 +1,1 @@
-"""How is a run saved so that it resumes exactly, and how is a damaged snapshot recognised?"""
+"""How is a run saved so that it resumes exactly, and how is damage recognised?"""

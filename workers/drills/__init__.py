@@ -1,1 +1,1 @@
-"""How does a fault happen on purpose, and is written down first?"""
+"""How does a fault happen on purpose? It is written down before it happens."""

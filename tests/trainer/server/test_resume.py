@@ -20,10 +20,10 @@ from sumgrad.trainer.server.rounds.membership import RUNNER
 from sumgrad.trainer.server.rounds.rounds import PING_SECONDS, Rounds
 from sumgrad.trainer.server.saving.snapshot_keeper import SnapshotPlan
 from sumgrad.trainer.server.training_plan import TrainingPlan
+from sumgrad.trainer.snapshots.background_writer import BackgroundWriter
 from sumgrad.trainer.snapshots.local_folder import LocalFolder
 from sumgrad.trainer.snapshots.snapshot import Snapshot
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
-from sumgrad.trainer.snapshots.writer import Writer
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.channel import ServerAddress, connect
 from sumgrad.workers.drills.drill import Fault, FaultPlan, Point
@@ -49,7 +49,9 @@ from support.training import (
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # of processes that a test starts
-    monkeypatch.setattr("sumgrad.trainer.server.saving.snapshot_keeper.Writer", PromptWriter)
+    monkeypatch.setattr(
+        "sumgrad.trainer.server.saving.snapshot_keeper.BackgroundWriter", PromptWriter
+    )
     with threadpool_limits(1), nothing_left_behind():
         yield
 
@@ -373,7 +375,9 @@ def test_a_pause_that_takes_long_to_save_does_not_hold_the_run_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Course]
 ) -> None:
     plan = in_folder(PLANS["momentum"], tmp_path, every_steps=None)
-    monkeypatch.setattr("sumgrad.trainer.server.saving.snapshot_keeper.Writer", Writer)
+    monkeypatch.setattr(
+        "sumgrad.trainer.server.saving.snapshot_keeper.BackgroundWriter", BackgroundWriter
+    )
     save, begun, go_on, saved = SnapshotStore.save, Event(), Event(), Event()
     waiting = Event()
 

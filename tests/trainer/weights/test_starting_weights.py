@@ -31,7 +31,9 @@ from support.training import PLAN, epochs_of, network, running, train
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("sumgrad.trainer.server.saving.snapshot_keeper.Writer", PromptWriter)
+    monkeypatch.setattr(
+        "sumgrad.trainer.server.saving.snapshot_keeper.BackgroundWriter", PromptWriter
+    )
     with threadpool_limits(1), nothing_left_behind():
         yield
 

@@ -1,4 +1,4 @@
-"""How do the weights follow the gradient? One rule a file; ``UPDATE_RULES`` is the table."""
+"""How does an update rule change the weights? One rule a file; ``UPDATE_RULES`` is the table."""
 
 from sumgrad.trainer.arithmetic.update_rules.adagrad import Adagrad
 from sumgrad.trainer.arithmetic.update_rules.adam import Adam

@@ -1,1 +1,1 @@
-"""What can the command line do? One verb a file."""
+"""Which commands does the command line have? One verb a file."""

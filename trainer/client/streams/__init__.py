@@ -1,1 +1,1 @@
-"""How does a client follow a stream across restarts and to the end of its time?"""
+"""How does a client follow a stream across restarts, up to its deadline?"""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sumgrad.trainer.server.training_state import TrainingState
+from sumgrad.trainer.snapshots.background_writer import BackgroundWriter, Outcome
 from sumgrad.trainer.snapshots.snapshot import NotDeletedError, Snapshot
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
-from sumgrad.trainer.snapshots.writer import Outcome, Writer
 from sumgrad.trainer.v1 import run_pb2, runner_pb2
 from sumgrad.workers.drills.drill import Drill
 from sumgrad.workers.host.allowed_paths import ANYWHERE, AllowedPaths
@@ -81,7 +81,7 @@ class SnapshotKeeper:
         self._store = SnapshotStore(
             plan.location, plan.keep, lambda step: drill.at("snapshot", step), plan.roots
         )
-        self._writer = Writer(self._store)
+        self._writer = BackgroundWriter(self._store)
         self._begun_step, self._begun = 0, clock()
         self._failures = 0
         # Of a pause: the step from which on a snapshot will do, and when to try again.

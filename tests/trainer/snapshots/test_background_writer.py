@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sumgrad.layers.base.arrays import Array
+from sumgrad.trainer.snapshots.background_writer import BackgroundWriter, Outcome
 from sumgrad.trainer.snapshots.snapshot import Snapshot, SnapshotError
 from sumgrad.trainer.snapshots.snapshot_store import SnapshotStore
-from sumgrad.trainer.snapshots.writer import Outcome, Writer
 
 from support.leftovers import nothing_left_behind
 from support.snapshot_folders import store_at
@@ -47,7 +47,7 @@ class HeldStore(SnapshotStore):
             self._running.release()
 
 
-def outcome(writer: Writer) -> Outcome:
+def outcome(writer: BackgroundWriter) -> Outcome:
     """Of the save in progress."""
     assert writer._thread is not None
     writer._thread.join(SECONDS)
@@ -57,17 +57,17 @@ def outcome(writer: Writer) -> Outcome:
 
 
 @pytest.fixture
-def held(folder: Path) -> Iterator[tuple[HeldStore, Writer]]:
+def held(folder: Path) -> Iterator[tuple[HeldStore, BackgroundWriter]]:
     with nothing_left_behind():
         store = HeldStore(folder)
-        writer = Writer(store)
+        writer = BackgroundWriter(store)
         yield store, writer
         store.go.release(10)
         assert writer.close(SECONDS)
 
 
 def test_what_was_offered_is_saved_whatever_the_caller_does_afterwards(
-    held: tuple[HeldStore, Writer],
+    held: tuple[HeldStore, BackgroundWriter],
 ) -> None:
     store, writer = held
     given = sample(1)
@@ -83,7 +83,9 @@ def test_what_was_offered_is_saved_whatever_the_caller_does_afterwards(
     assert_same(found, sample(1))
 
 
-def test_nothing_is_copied_while_a_save_is_in_progress(held: tuple[HeldStore, Writer]) -> None:
+def test_nothing_is_copied_while_a_save_is_in_progress(
+    held: tuple[HeldStore, BackgroundWriter],
+) -> None:
     store, writer = held
     arrays = {"w": np.ones(3, np.float32)}
     assert writer.offer(1, arrays, {})
@@ -97,7 +99,7 @@ def test_nothing_is_copied_while_a_save_is_in_progress(held: tuple[HeldStore, Wr
     assert store.steps() == [1]
 
 
-def test_copies_are_used_again(held: tuple[HeldStore, Writer]) -> None:
+def test_copies_are_used_again(held: tuple[HeldStore, BackgroundWriter]) -> None:
     store, writer = held
     store.go.release(3)
     for step in (1, 2):
@@ -114,7 +116,7 @@ def test_copies_are_used_again(held: tuple[HeldStore, Writer]) -> None:
 
 @pytest.mark.parametrize("error", [SnapshotError("full"), RuntimeError("a mistake")], ids=repr)
 def test_an_error_is_collected_and_the_next_save_works(
-    held: tuple[HeldStore, Writer], error: Exception
+    held: tuple[HeldStore, BackgroundWriter], error: Exception
 ) -> None:
     store, writer = held
     store.error = error
@@ -127,7 +129,9 @@ def test_an_error_is_collected_and_the_next_save_works(
     assert outcome(writer) == Outcome(2, None)
 
 
-def test_outcomes_that_nobody_asked_for_are_not_lost(held: tuple[HeldStore, Writer]) -> None:
+def test_outcomes_that_nobody_asked_for_are_not_lost(
+    held: tuple[HeldStore, BackgroundWriter],
+) -> None:
     store, writer = held
     store.go.release(2)
     for step in (1, 2):
@@ -138,7 +142,9 @@ def test_outcomes_that_nobody_asked_for_are_not_lost(held: tuple[HeldStore, Writ
     assert writer.finished() is None
 
 
-def test_closing_waits_for_the_save_but_not_for_ever(held: tuple[HeldStore, Writer]) -> None:
+def test_closing_waits_for_the_save_but_not_for_ever(
+    held: tuple[HeldStore, BackgroundWriter],
+) -> None:
     store, writer = held
     assert writer.offer(1, {}, {})
     assert not writer.close(0)
@@ -151,7 +157,7 @@ def test_closing_waits_for_the_save_but_not_for_ever(held: tuple[HeldStore, Writ
 
 
 def test_a_writer_without_work_closes_at_once(folder: Path) -> None:
-    writer = Writer(store_at(folder))
+    writer = BackgroundWriter(store_at(folder))
     assert writer.finished() is None
     assert writer.close(0)
     assert not folder.exists()

@@ -33,7 +33,7 @@ class Outcome:
     size: int = field(default=0, compare=False)
 
 
-class Writer:
+class BackgroundWriter:
     """Saves in its own thread, one snapshot at a time.
 
     It holds one copy of each array, and reuses it in the next save. Call its methods from one
