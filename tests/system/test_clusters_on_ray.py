@@ -97,7 +97,7 @@ def image(folder: Path) -> Path:
     place = folder / "image"
     shutil.copytree(ROOT / "src", place)
     with (place / "sumgrad" / "workers" / "worker.py").open("a") as source:
-        source.write("# of the image\n")
+        source.write("\nOF_THE_IMAGE = True\n")
     return place
 
 
@@ -219,7 +219,7 @@ def test_code_that_is_in_the_image_is_not_sent(
     with serving(cluster, folder, "--code", "image") as client:
         run = ended(client, client.submit(SPEC).id)
     the_same(run, undisturbed)
-    of_the_image = code_digest(image)[:12]
+    of_the_image = code_digest(image / "sumgrad")[:12]
     assert run.result.receipt.code_version.endswith(f"+{of_the_image}")
     assert run.result.receipt.code_version != undisturbed.result.receipt.code_version
 
