@@ -3,10 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test check format bench faults protos settings client lock clean
+.PHONY: help venv demo test test-fast check format bench faults protos settings client lock clean
 
 help: ## Show the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 venv: .venv/installed-test ## Build the environment in .venv
 
@@ -27,6 +27,9 @@ test: .venv/installed-test ## Run the tests
 	$(BIN)/python tools/fetch_promtool.py
 	$(BIN)/python tools/install_postgres.py
 	$(BIN)/python -m pytest
+
+test-fast: .venv/installed-test ## Run the tests for work: no Ray, no Postgres, none that is slow
+	$(BIN)/python -m pytest -m 'not system and not postgres and not slow' tests
 
 check: .venv/installed-test ## Lint, types, generated code
 	$(BIN)/ruff check .

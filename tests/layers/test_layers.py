@@ -529,6 +529,7 @@ def _placed(array: Array, memory: Array, step: int) -> Array:
     return view
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=name)
 @settings(deadline=None)
 @given(data=st.data())
@@ -626,6 +627,7 @@ def peak_of_a_second_pass(case: Case) -> float:
     return peak / min(drawn.x.nbytes, drawn.dy.nbytes)
 
 
+@pytest.mark.slow
 @every_case
 def test_a_second_pass_with_a_workspace_allocates_nothing_large(case: Case) -> None:
     assert peak_of_a_second_pass(case) < 0.1

@@ -238,6 +238,7 @@ def _way(name: str, by: dict[str, str]) -> str:
     return " -> ".join(reversed(steps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WALLS)
 def test_nothing_gets_over_a_wall(name: str) -> None:
     assert not breaches(WALLS[name], ours())
@@ -321,6 +322,7 @@ def test_imports_are_absolute() -> None:
     assert not {name for found in ours().values() for name in found if name.startswith(".")}
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circle(graph(at_import=True)) == []
 
@@ -349,6 +351,7 @@ def test_ray_remote_is_found_as_decorator_and_as_call() -> None:
     assert not uses_ray_remote("actor.work.remote()")
 
 
+@pytest.mark.slow
 def test_ray_remote_stands_in_one_file() -> None:
     found = {name for name, path in sources().items() if uses_ray_remote(path.read_text())}
     assert found == {"trainer.runner.actors"}

@@ -64,6 +64,7 @@ def test_a_wheel_has_every_file_below_sumgrad_and_nothing_beside(wheel: dict[str
     assert top_level == b"sumgrad\n"
 
 
+@pytest.mark.slow
 def test_the_source_distribution_makes_the_same_wheel(
     source: Path, wheel: dict[str, bytes], tmp_path: Path
 ) -> None:

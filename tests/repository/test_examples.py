@@ -57,6 +57,7 @@ def run(name: str, folder: Path, seed: int | None = None) -> run_pb2.Result:
     return train(plan, spec.workers.count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, 2])
 def test_affine_layers_alone_cannot_learn_exclusive_or(tmp_path: Path, seed: int | None) -> None:
     result = run("xor-affine", tmp_path, seed)
@@ -64,6 +65,7 @@ def test_affine_layers_alone_cannot_learn_exclusive_or(tmp_path: Path, seed: int
     assert result.accuracy == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, 2])
 def test_with_one_relu_between_them_they_can(tmp_path: Path, seed: int | None) -> None:
     result = run("xor", tmp_path, seed)
@@ -78,6 +80,7 @@ def test_the_two_halves_of_exclusive_or_differ_by_the_relu_alone() -> None:
     assert with_relu == {**without, "name": "xor"}
 
 
+@pytest.mark.slow
 def test_the_regression_explains_the_held_out_patients_and_stops_at_its_best_epoch(
     tmp_path: Path,
 ) -> None:
@@ -88,6 +91,7 @@ def test_the_regression_explains_the_held_out_patients_and_stops_at_its_best_epo
     assert result.best_epoch == result.epochs - patience
 
 
+@pytest.mark.slow
 def test_the_autoencoder_beats_as_many_principal_components(tmp_path: Path) -> None:
     data = Digits().load()
     train_pixels, test_pixels = (
@@ -99,6 +103,7 @@ def test_the_autoencoder_beats_as_many_principal_components(tmp_path: Path) -> N
     assert rmse < 0.15 < root_mean_squared_error(test_pixels.ravel(), restored.ravel())
 
 
+@pytest.mark.slow
 def test_the_support_vector_machine_reads_the_digits(tmp_path: Path) -> None:
     assert run("digits-svm", tmp_path).accuracy >= 0.95
 

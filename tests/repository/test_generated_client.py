@@ -50,6 +50,7 @@ def read(stream: Generator[dict[str, int], None, None]) -> Client:
 '''
 
 
+@pytest.mark.slow
 def test_the_committed_client_is_the_generated_one() -> None:
     assert list(TOOL.differences()) == []
 

@@ -43,6 +43,7 @@ def wrong_references(text: str) -> list[str]:
     return nowhere + ELSEWHERE.findall(text)
 
 
+@pytest.mark.slow
 def test_every_reference_leads_to_a_heading_that_exists() -> None:
     found = {path: wrong for path, text in texts() if (wrong := wrong_references(text))}
     assert not found

@@ -68,6 +68,7 @@ def test_the_names_of_distributions_are_those_of_their_packages() -> None:
     assert distribution("sklearn") == "scikit-learn"
 
 
+@pytest.mark.slow
 def test_the_base_asks_for_what_is_imported_and_no_extra_brings() -> None:
     extras = {package for packages in EXTRAS.values() for package in packages}
     assert {distribution(package) for package in imported() - extras} == BASE.keys()
@@ -78,6 +79,7 @@ def test_an_extra_brings_the_packages_that_its_name_stands_for(extra: str) -> No
     assert {distribution(package) for package in EXTRAS[extra]} == EXTRA[extra].keys()
 
 
+@pytest.mark.slow
 def test_every_package_of_an_extra_is_imported() -> None:
     extras = {package for packages in EXTRAS.values() for package in packages}
     assert extras - imported() == LOADED_BY_OTHERS

@@ -35,6 +35,7 @@ def run(state: Path, *arguments: str, missing: tuple[str, ...]) -> tuple[int, st
 ALL = tuple(package for packages in EXTRAS.values() for package in packages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -53,6 +54,7 @@ def test_a_command_that_needs_the_service_says_so_in_a_sentence(
     assert error == SERVICE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -72,6 +74,7 @@ def test_commands_that_need_no_service_work_without_extras(
     assert said in out + error
 
 
+@pytest.mark.slow
 def test_a_postgres_without_its_driver_is_named_with_the_line_that_installs_it(
     tmp_path: Path,
 ) -> None:
@@ -81,6 +84,7 @@ def test_a_postgres_without_its_driver_is_named_with_the_line_that_installs_it(
     assert error.endswith("): pip install 'sumgrad[postgres]'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "needed"),
     [

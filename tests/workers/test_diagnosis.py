@@ -152,6 +152,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(plan: TrainingPlan) -> N
     )
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_skips_the_same_steps(plan: TrainingPlan) -> None:
     skipping = dataclasses.replace(plan, non_finite="skip")
     results = [train(skipping, workers) for workers in (1, 2, 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def test_shards_are_the_step_cut_in_order(sampling: Sampling, step: int) -> None
     assert max(lengths) - min(lengths) <= 1
 
 
+@pytest.mark.slow
 @several
 @given(samplings, st.permutations(range(8)))
 def test_the_order_of_asking_changes_nothing(sampling: Sampling, order: list[int]) -> None:

@@ -160,6 +160,7 @@ def test_the_oracle_itself_agrees_with_central_differences() -> None:
     assert_gradient(summed_loss, rig.weights, gradient)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 12), st.sets(st.integers(1, 11), max_size=5), st.integers(0, 4))
 def test_any_split_of_the_shards_gives_the_same_bits(
@@ -180,6 +181,7 @@ def test_two_workers_give_the_bits_of_one() -> None:
     assert (left[0] + right[0]).tobytes() == alone.tobytes()
 
 
+@pytest.mark.slow
 def test_every_range_fits_into_the_rows_it_is_given() -> None:
     for shards in range(1, 18):
         rig = Rig(Made(40), batch_size=20, shards=shards)
@@ -316,6 +318,7 @@ def test_an_evaluation_has_a_unit_for_every_begun_chunk(rows: int, expected: int
     assert chunks(rows) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [work_pb2.SPLIT_TRAIN, work_pb2.SPLIT_TEST])
 def test_evaluated_chunks_sum_to_the_split(split: work_pb2.Split) -> None:
     rig = Rig(Made(2 * EVALUATION_ROWS + 76, EVALUATION_ROWS + 1), batch_size=20, shards=4)

@@ -265,6 +265,7 @@ def test_a_second_pass_of_a_convolutional_network_allocates_nothing_large() -> N
     assert peak_of_a_second_pass(Workspace()) < SMALLEST_ACTIVATION / 2
 
 
+@pytest.mark.slow
 def test_what_a_second_pass_allocates_does_not_grow_with_the_batch() -> None:
     few, many = (peak_of_a_second_pass(Workspace(), rows) for rows in (ROWS, 4 * ROWS))
     # What grows is the views of the parts that a batch is worked on in.
@@ -288,6 +289,7 @@ class Noting(Workspace):
         return array
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 16], ids=["few-channels", "many-channels"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kind", [Convolution, ConvolutionReLU])

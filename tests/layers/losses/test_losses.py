@@ -362,6 +362,7 @@ def test_r2_of_means_is_zero_and_of_the_targets_is_one() -> None:
     assert value(SquaredError(), y, y) == 1
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(
     st.integers(1, 300),

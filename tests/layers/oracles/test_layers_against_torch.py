@@ -169,6 +169,7 @@ def test_every_layer_of_the_table_has_its_counterpart() -> None:
     assert set(COUNTERPARTS) == set(LAYERS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTERPARTS, ids=lambda kind: kind.__name__)
 @settings(deadline=None)
 @given(data=st.data())

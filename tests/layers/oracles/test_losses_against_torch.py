@@ -69,6 +69,7 @@ def test_losses_of_classes_are_those_of_torch(
     assert_same(LOSSES[name](), CLASS_LOSSES[name], s, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ELEMENT_LOSSES)
 @bounded
 @given(ROWS, st.lists(st.integers(1, 4), min_size=1, max_size=3), SEEDS, DTYPES, SCALES)

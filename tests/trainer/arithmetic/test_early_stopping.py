@@ -46,6 +46,7 @@ def test_small_falls_add_up() -> None:
     assert not EarlyStopping(patience=2, min_delta=0.25).is_over([1.0, 0.85, 0.7, 0.55, 0.4])
 
 
+@pytest.mark.slow
 @given(COURSES, st.integers(1, 4), st.sampled_from([0.0, 0.1, 0.15]))
 def test_the_decision_is_that_of_algorithm_7_1(
     held_out: list[float], patience: int, min_delta: float

@@ -109,6 +109,7 @@ def test_the_gradient_is_divided_once_and_applied(rule: UpdateRule, size: int) -
         assert state[name].tobytes() == value.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_the_block_size_changes_no_bit(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     found = set()

@@ -72,6 +72,7 @@ def test_constant_never_changes() -> None:
     assert {Constant().scale(Moment(step, 9, 2, (1.0,))) for step in range(9)} == {1.0}
 
 
+@pytest.mark.slow
 @unhurried
 @given(st.integers(1, 200), st.floats(0, 0.99))
 def test_cosine_is_pytorchs_cosine_annealing(steps: int, floor: float) -> None:
@@ -85,6 +86,7 @@ def test_cosine_is_pytorchs_cosine_annealing(steps: int, floor: float) -> None:
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 @unhurried
 @given(st.integers(1, 5), st.floats(0, 0.99), st.integers(1, 4))
 def test_step_is_pytorchs_step_lr_stepped_once_an_epoch(

@@ -50,6 +50,7 @@ def below(modules: set[str], packages: tuple[str, ...]) -> set[str]:
     return {m for m in modules if any(m == p or m.startswith(f"{p}.") for p in packages)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--help",), ("serve", "--help"), ("list", "--help")])
 def test_help_loads_neither_ray_nor_grpc_nor_numpy(arguments: tuple[str, ...]) -> None:
     modules = loaded(*arguments)
@@ -57,6 +58,7 @@ def test_help_loads_neither_ray_nor_grpc_nor_numpy(arguments: tuple[str, ...]) -
     assert not below(modules, HEAVY + SERVER)
 
 
+@pytest.mark.slow
 def test_a_verb_that_talks_to_a_service_loads_neither_ray_nor_a_server() -> None:
     modules = loaded("list", "--address", "127.0.0.1:1")
     assert "grpc" in modules

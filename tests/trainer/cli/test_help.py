@@ -64,6 +64,7 @@ def test_the_version_is_that_of_the_package(sumgrad: Sumgrad) -> None:
     assert sumgrad("--version").out == f"sumgrad {version('sumgrad')}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

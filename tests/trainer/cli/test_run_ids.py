@@ -72,6 +72,7 @@ def test_the_beginning_of_no_id_is_left_to_the_next_call() -> None:
     assert find("r-f", A, B) == "r-f"
 
 
+@pytest.mark.slow
 def test_every_verb_that_takes_a_run_takes_latest(
     service: RunningService,
     document: dict[str, Any],

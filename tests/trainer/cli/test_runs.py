@@ -47,6 +47,7 @@ def cancel(service: RunningService, run_id: str) -> None:
     service.client.cancel(run_id)
 
 
+@pytest.mark.slow
 def test_submit_prints_the_id_alone_and_says_how_to_follow_it(
     at: Sumgrad, spec: str, service: RunningService
 ) -> None:
@@ -59,6 +60,7 @@ def test_submit_prints_the_id_alone_and_says_how_to_follow_it(
     assert at("submit", spec, "--request-id", "one", "--json").json()["id"] == again["id"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "code", "state"),
     [
@@ -102,6 +104,7 @@ def test_every_mistake_of_a_specification_has_a_line(
     assert service.client.list() == []
 
 
+@pytest.mark.slow
 def test_cancel_waits_for_the_end_and_delete_says_what_it_deleted(
     at: Sumgrad, spec: str, service: RunningService
 ) -> None:

@@ -240,6 +240,7 @@ def test_a_run_shows_the_workers_that_are_wanted_and_after_its_end_those_it_had(
     assert run_output.document(scaled)["workers"] == 3
 
 
+@pytest.mark.slow
 def test_a_specification_is_shown_as_toml_that_can_be_submitted_again(
     service: RunningService, document: dict[str, Any], sumgrad: Sumgrad, tmp_path: Path
 ) -> None:

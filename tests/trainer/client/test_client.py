@@ -218,6 +218,7 @@ STREAMS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream_on_which_nothing_comes_is_begun_again_where_it_was(
     falls_silent: tuple[FallsSilent, str], kind: str
@@ -262,6 +263,7 @@ def test_a_log_that_is_not_followed_is_not_read_on() -> None:
         reading.seconds(UnreachableError("gone"))
 
 
+@pytest.mark.slow
 def test_a_download_of_which_nothing_comes_is_broken_off(
     falls_silent: tuple[FallsSilent, str],
 ) -> None:
@@ -336,6 +338,7 @@ def test_mistakes_that_only_the_wire_can_carry_are_validated_too(service: Runnin
     assert {"data", "model", "train"} <= {violation.field for violation in response.violations}
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_run_are_thinned_out_and_chosen(
     service: RunningService, document: dict[str, Any]
 ) -> None:

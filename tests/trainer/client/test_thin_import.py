@@ -57,6 +57,7 @@ def test_the_client_imports_these_rooms_and_nothing_else_of_ours() -> None:
     assert "sumgrad.trainer.spec.fit" not in found  # which opens data
 
 
+@pytest.mark.slow
 def test_the_client_loads_nothing_that_trains_and_no_specification() -> None:
     modules = loaded("from sumgrad import AsyncClient, Client, ClientError, RunHandle")
     assert rooms(modules, "sumgrad") == {"trainer"}
@@ -64,6 +65,7 @@ def test_the_client_loads_nothing_that_trains_and_no_specification() -> None:
     assert not packages(modules) & (LEFT_OUT | {"pydantic", "scipy"}) - TRIED_BY_GRPC
 
 
+@pytest.mark.slow
 def test_a_submission_loads_what_checks_a_specification_and_nothing_that_trains() -> None:
     modules = loaded(f"from sumgrad import Client\n{SUBMIT}")
     assert rooms(modules, "sumgrad") == {"layers", "trainer", "workers"}
@@ -72,6 +74,7 @@ def test_a_submission_loads_what_checks_a_specification_and_nothing_that_trains(
     assert not packages(modules) & LEFT_OUT - TRIED_BY_GRPC
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", ["fsspec", "sqlalchemy"])
 def test_a_package_that_is_loaded_is_found(left_out: str) -> None:
     assert left_out in packages(loaded(f"import {left_out}"))

@@ -130,6 +130,7 @@ def changed(path: Path, old: str, new: str) -> Iterator[None]:
         path.write_text(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
@@ -151,6 +152,7 @@ def test_a_reworded_source_is_the_same_code(name: str, old: str, new: str, tree:
         assert code_digest(tree) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [

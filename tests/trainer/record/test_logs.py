@@ -258,6 +258,7 @@ def test_a_line_that_a_crash_tore_is_cut_off_and_others_words_are_passed_by(
     assert messages(read_all(tmp_path)) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_log_has_a_bounded_size_and_its_reader_misses_nothing_that_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +362,7 @@ def test_the_log_of_a_run_has_what_its_runner_sends_and_what_the_service_does(
         log_of(service, "r-9")
 
 
+@pytest.mark.slow
 def test_a_log_is_followed_to_the_end_of_its_run(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,6 +389,7 @@ def test_a_log_is_followed_to_the_end_of_its_run(
     assert seen[-1].message == "last"
 
 
+@pytest.mark.slow
 def test_a_log_is_read_on_after_a_restart_of_the_service_without_a_gap(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,6 +195,7 @@ def test_what_differs_between_two_receipts_is_named(
 # --- at the server -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_result_has_a_receipt(plan: TrainingPlan) -> None:
     found = train(dataclasses.replace(plan, spec_digest="of the specification"), 2).receipt
     own = fingerprint()
@@ -207,6 +208,7 @@ def test_a_result_has_a_receipt(plan: TrainingPlan) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["strict", "any"])
 def test_a_worker_that_has_read_other_data_is_refused_and_named(
     plan: TrainingPlan, policy: Any
@@ -233,6 +235,7 @@ def test_a_worker_that_has_read_other_data_is_refused_and_named(
     assert reports[-1].finished.bitwise
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_other_data_fails_the_run(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +252,7 @@ def test_a_snapshot_of_other_data_fails_the_run(
     )
 
 
+@pytest.mark.slow
 def test_what_was_computed_by_other_code_or_another_host_is_not_bitwise(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +278,7 @@ def test_what_was_computed_by_other_code_or_another_host_is_not_bitwise(
     assert result.receipt.code_version == code_version()
 
 
+@pytest.mark.slow
 def test_an_attempt_that_goes_on_has_the_receipt_of_one_that_was_not_interrupted(
     plan: TrainingPlan,
 ) -> None:

@@ -259,6 +259,7 @@ def recorded(service: RunningService, document: dict[str, Any], **fields: Any) -
     return run_id
 
 
+@pytest.mark.slow
 def test_a_run_that_is_replayed_with_the_same_bits_is_verified(
     service: RunningService, document: dict[str, Any], sumgrad: Sumgrad
 ) -> None:
@@ -280,6 +281,7 @@ def test_a_run_that_is_replayed_with_the_same_bits_is_verified(
     ]
 
 
+@pytest.mark.slow
 def test_other_bits_have_an_exit_code_of_their_own(
     service: RunningService, document: dict[str, Any], sumgrad: Sumgrad
 ) -> None:
@@ -324,6 +326,7 @@ def test_a_part_is_verified_and_told_in_json(
     }
 
 
+@pytest.mark.slow
 def test_a_replay_that_fails_compares_nothing(
     service: RunningService, document: dict[str, Any], sumgrad: Sumgrad
 ) -> None:
@@ -369,6 +372,7 @@ def test_an_unknown_run_cannot_be_verified(sumgrad: Sumgrad) -> None:
     assert err == ["error: there is no run 'r-nowhere'; `sumgrad list` shows all"]
 
 
+@pytest.mark.slow
 def test_show_has_the_receipt_and_the_digests_on_the_way(
     service: RunningService, document: dict[str, Any], sumgrad: Sumgrad
 ) -> None:

@@ -394,6 +394,7 @@ class World:
                 self.ended = True
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_every_attempt_ends_once_and_in_time(data: st.DataObject) -> None:
     world = World(data.draw(st.booleans(), "shared"))

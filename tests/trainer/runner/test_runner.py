@@ -239,6 +239,7 @@ def test_a_server_that_dies_while_it_starts_is_started_again(play: Play) -> None
     assert upstream.reports[-1] == FINISHED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_start", [True, False])
 def test_servers_that_die_in_a_row_fail_the_run(play: Play, at_start: bool) -> None:
     ray, upstream = play(
@@ -250,6 +251,7 @@ def test_servers_that_die_in_a_row_fail_the_run(play: Play, at_start: bool) -> N
     assert len(ray.plans) == RESTARTS
 
 
+@pytest.mark.slow
 def test_a_step_in_between_forgives_the_deaths_before_it(play: Play) -> None:
     def dies_after(step: int) -> PlayedServer:
         return PlayedServer(says=(Report(progress=run_pb2.Progress(step=step)),), lives=False)
@@ -283,17 +285,20 @@ def test_a_run_is_cancelled_while_its_server_starts(play: Play) -> None:
     assert upstream.now < START_SECONDS
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_stop_is_given_up(play: Play) -> None:
     _, upstream = play(PlayedServer(), cancel=True)
     assert kinds(upstream) == ["cancelled"]
     assert STOP_SECONDS < upstream.now < STOP_SECONDS + 3 * SEND_SECONDS
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_whose_server_dies_is_cancelled(play: Play) -> None:
     _, upstream = play(PlayedServer(lives=False), cancel=True)
     assert kinds(upstream) == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_another_server_starts_with_the_workers_that_are_wanted_by_then(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> run_pb2.Result:
         return train(dataclasses.replace(PLAN, weights_path=path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 @pytest.mark.parametrize("vectors", ["memory", "frames"])
 def test_any_number_of_workers_gives_the_same_digest(
@@ -185,6 +186,7 @@ def targets(low: float, high: float, path: Path) -> Npz:
     return Npz(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [SquaredError(), Logistic(), Reconstruction()])
 def test_any_number_of_workers_reports_the_same_bits_of_every_metric(
     plan: TrainingPlan, tmp_path: Path, loss: Loss
@@ -223,6 +225,7 @@ def test_any_number_of_workers_reports_the_same_bits_of_every_metric(
     assert getattr(result, loss.metric.name) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_digest_of_a_large_network(
     plan: TrainingPlan,
 ) -> None:
@@ -267,6 +270,7 @@ def test_every_type_of_layer_is_trained_by_several_workers() -> None:
     assert {type(layer) for layers in EVERY_LAYER for layer in layers} == set(LAYERS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", EVERY_LAYER, ids=["relu", "smooth"])
 def test_any_number_of_workers_gives_the_same_digest_with_every_layer(
     plan: TrainingPlan, layers: tuple[Layer, ...]
@@ -284,6 +288,7 @@ def test_any_number_of_workers_gives_the_same_digest_with_every_layer(
         assert (trained[f"{slot.layer}.{slot.name}"] != start[slot.layer][slot.name]).any(), slot
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(UPDATE_RULES))
 def test_any_number_of_workers_gives_the_same_digest_with_every_rule(
     plan: TrainingPlan, name: str
@@ -300,6 +305,7 @@ def test_any_number_of_workers_gives_the_same_digest_with_every_rule(
 SCHEDULES = [Step(1, 0.5), Cosine(0.1), Plateau(0, 0.5, min_delta=10.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 def test_any_number_of_workers_gives_the_same_digest_with_every_schedule(
     plan: TrainingPlan, schedule: Schedule, undisturbed: run_pb2.Result
@@ -309,6 +315,7 @@ def test_any_number_of_workers_gives_the_same_digest_with_every_schedule(
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "rate"),
     [
@@ -335,6 +342,7 @@ def test_a_rule_is_given_the_rate_of_the_step_and_its_number_from_1(plan: Traini
     assert rule.noted == [(0.125, 1), (0.25, 2), (0.375, 3), (0.5, 4), (0.5, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [1, 2, 30])
 def test_early_stopping_ends_with_the_weights_of_the_best_epoch(
     plan: TrainingPlan, patience: int
@@ -356,6 +364,7 @@ def test_early_stopping_ends_with_the_weights_of_the_best_epoch(
     assert all(np.isfinite(value).all() for value in trained.values())
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_stops_at_the_same_epoch(plan: TrainingPlan) -> None:
     plan = dataclasses.replace(
         plan,
@@ -474,6 +483,7 @@ def test_epochs_are_whole_passes_over_the_rows(plan: TrainingPlan) -> None:
     assert (result.steps, result.epochs) == (12, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectors", ["memory", "frames"])
 @pytest.mark.parametrize("answered", [0, 1, 4], ids=lambda n: f"after-{n}-answers")
 def test_losing_a_worker_loses_nothing(
@@ -550,6 +560,7 @@ def a_slow_worker(
         yield run, quick, slow, copy, late
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectors", ["memory", "frames"])
 def test_a_slow_workers_range_is_taken_over(
     plan: TrainingPlan, vectors: Vectors, undisturbed: run_pb2.Result
@@ -573,6 +584,7 @@ def test_a_slow_workers_range_is_taken_over(
     assert (result.e_in, result.e_out) == (undisturbed.e_in, undisturbed.e_out)
 
 
+@pytest.mark.slow
 def test_a_copy_that_nobody_waits_for_any_more_spoils_no_sum(
     plan: TrainingPlan, undisturbed: run_pb2.Result
 ) -> None:
@@ -591,6 +603,7 @@ def test_a_copy_that_nobody_waits_for_any_more_spoils_no_sum(
     assert result.weights_digest == undisturbed.weights_digest
 
 
+@pytest.mark.slow
 def test_a_silent_worker_is_expelled(plan: TrainingPlan, undisturbed: run_pb2.Result) -> None:
     with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
         answer_truly(quick, copy)
@@ -621,6 +634,7 @@ def counted(reports: list[runner_pb2.RunReport]) -> run_pb2.DispatchCounts:
     return run.dispatch
 
 
+@pytest.mark.slow
 def test_what_late_and_silent_workers_cost_is_reported(plan: TrainingPlan) -> None:
     with a_slow_worker(plan, "memory") as (run, quick, slow, copy, late):
         for _ in range(2):
@@ -654,6 +668,7 @@ def memberships(reports: list[runner_pb2.RunReport]) -> list[tuple[str, bool, in
     return [(one.worker, one.joined, one.step, one.reason) for one in found]
 
 
+@pytest.mark.slow
 def test_a_worker_has_joined_when_its_first_answer_is_used(
     plan: TrainingPlan, undisturbed: run_pb2.Result
 ) -> None:
@@ -819,6 +834,7 @@ def test_a_run_that_diverges_fails_at_the_step_and_writes_no_weights(plan: Train
     assert not plan.weights_path.parent.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["gradient", "loss"])
 def test_one_value_that_is_not_finite_fails_the_step(plan: TrainingPlan, place: str) -> None:
     with running(plan, "w", "sick") as run, played(run, "sick") as sick:

@@ -99,6 +99,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Course]:
 STEPS_OF_CRASH = [1, 2, 5, 8, 12, 13, 14, 24, 25]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS_OF_CRASH)
 @pytest.mark.parametrize("name", PLANS)
 def test_an_interrupted_run_ends_with_the_same_bits(
@@ -124,6 +125,7 @@ def test_the_plans_show_something(undisturbed: dict[str, Course]) -> None:
     assert result.steps > max(STEPS_OF_CRASH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", sorted(UPDATE_RULES))
 def test_every_rule_goes_on_where_it_was(rule: str, plan: TrainingPlan, tmp_path: Path) -> None:
     descent = Descent(UPDATE_RULES[rule](learning_rate=0.01))  # type: ignore[call-arg]
@@ -137,6 +139,7 @@ def test_every_rule_goes_on_where_it_was(rule: str, plan: TrainingPlan, tmp_path
     assert reports[-1].finished.weights_digest == expected.weights_digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["gathered", "applying", "applied"])
 def test_a_run_may_be_interrupted_again_and_again(
     point: Point, tmp_path: Path, undisturbed: dict[str, Course]
@@ -149,6 +152,7 @@ def test_a_run_may_be_interrupted_again_and_again(
     assert course(reports)[2] == undisturbed["adam"][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "step", "resumed"), [("applying", 15, 12), ("applied", 9, 8), ("snapshot", 12, 8)]
 )
@@ -172,6 +176,7 @@ def test_a_server_that_is_killed_is_resumed(
     assert course(reports)[2] == undisturbed["momentum"][2]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_together_with_a_worker_is_resumed(
     tmp_path: Path, undisturbed: dict[str, Course]
 ) -> None:
@@ -206,6 +211,7 @@ def test_snapshots_are_reported_and_at_most_two_are_kept(plan: TrainingPlan) -> 
     assert SnapshotStore(plan.snapshots.location, 2).steps() == [8, 12]
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_due_when_its_time_has_passed(plan: TrainingPlan, tmp_path: Path) -> None:
     snapshots = SnapshotPlan(str(tmp_path / "snapshots"), "a digest", every_seconds=2.0)
     plan = dataclasses.replace(plan, snapshots=snapshots)
@@ -229,6 +235,7 @@ def test_a_snapshot_is_due_when_its_time_has_passed(plan: TrainingPlan, tmp_path
 # Pauses.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 4, 12], ids=lambda step: f"after-step-{step}")
 def test_a_paused_run_goes_on_from_the_very_step(
     step: int, tmp_path: Path, undisturbed: dict[str, Course]
@@ -274,6 +281,7 @@ def test_a_run_may_be_cancelled_before_any_worker_has_come(plan: TrainingPlan) -
         assert run.reports()[-1].WhichOneof("kind") == "cancelled"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["before the pause", "after it", "at an evaluation"])
 def test_a_pause_in_a_round_that_nobody_computes_goes_back_to_the_last_snapshot(
     loss: str, tmp_path: Path, undisturbed: dict[str, Course]
@@ -323,6 +331,7 @@ class Disk:
         patch.setattr(LocalFolder, "write", write_or_refuse)
 
 
+@pytest.mark.slow
 def test_a_pause_that_cannot_be_saved_waits_for_room_while_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Course]
 ) -> None:
@@ -353,6 +362,7 @@ def test_a_pause_that_cannot_be_saved_waits_for_room_while_the_run_goes_on(
     assert course(reports)[2] == undisturbed["momentum"][2]
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_paused_can_be_cancelled_and_can_end(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -371,6 +381,7 @@ def test_a_run_that_cannot_be_paused_can_be_cancelled_and_can_end(
         assert run.finish().weights_digest == expected.weights_digest
 
 
+@pytest.mark.slow
 def test_a_pause_that_takes_long_to_save_does_not_hold_the_run_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Course]
 ) -> None:
@@ -453,6 +464,7 @@ def test_a_run_without_snapshots_cannot_be_paused(plan: TrainingPlan) -> None:
 # What goes wrong with snapshots.
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_a_full_disk_and_says_that_there_is_no_fresh_snapshot(
     plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,6 +480,7 @@ def test_training_goes_on_with_a_full_disk_and_says_that_there_is_no_fresh_snaps
     assert all("No space left on device" in one for one in told)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_one_write_costs_a_run_no_more_than_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Course]
 ) -> None:
@@ -509,6 +522,7 @@ def test_a_fault_while_a_snapshot_is_written_costs_only_the_snapshot(plan: Train
     assert "the drill has server fail in step 8, point snapshot" in warning
 
 
+@pytest.mark.slow
 def test_a_damaged_snapshot_is_passed_over_with_a_warning(plan: TrainingPlan) -> None:
     expected = train(dataclasses.replace(plan, snapshots=None))
     interrupt(plan, 11, workers=1)
@@ -524,6 +538,7 @@ def test_a_damaged_snapshot_is_passed_over_with_a_warning(plan: TrainingPlan) ->
     assert reports[-1].finished.weights_digest == expected.weights_digest
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_another_specification_is_not_used(plan: TrainingPlan) -> None:
     expected = train(dataclasses.replace(plan, snapshots=None))
     interrupt(plan, 11, workers=1)
@@ -549,6 +564,7 @@ class Place:
         patch.setattr(LocalFolder, method, read_or_not)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["names", "read"])
 def test_a_run_waits_for_its_snapshots_while_they_cannot_be_read(
     method: str, plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
@@ -573,6 +589,7 @@ def test_a_run_waits_for_its_snapshots_while_they_cannot_be_read(
     assert reports[-1].finished.weights_digest == expected.weights_digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["no answer for long", "a pause", "a cancellation"])
 def test_a_run_whose_snapshots_cannot_be_read_ends_without_loss(
     ending: str, plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
@@ -599,6 +616,7 @@ def test_a_run_whose_snapshots_cannot_be_read_ends_without_loss(
     assert resumed_at(run_to_end(plan, 1)) == [8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["snapshots", "checkpoint"])
 def test_workers_are_told_that_the_server_lives_while_it_reads(
     what: str, plan: TrainingPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -629,6 +647,7 @@ def test_workers_are_told_that_the_server_lives_while_it_reads(
         run.reports()
 
 
+@pytest.mark.slow
 def test_data_that_have_changed_since_fail_the_run(plan: TrainingPlan) -> None:
     interrupt(plan, 11, workers=1)
     layers = (Flatten(), AffineReLU(23), Affine(10))

@@ -108,6 +108,7 @@ def ids(store: RunStore) -> list[str]:
     return [stored.run.id for stored in store.page(None, 1000)][::-1]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_taken_is_there_and_one_that_was_not_is_taken_when_there_is_room(
     disk: Disk, start_service: StartService, document: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_run_goes_on_when_there_is_room_for_what_its_runner_reports(
     assert waiting.refresh().state == run_pb2.RUN_STATE_RUNNING
 
 
+@pytest.mark.slow
 def test_a_queued_run_is_launched_once_when_there_is_room(
     disk: Disk, start_service: StartService, document: dict[str, Any]
 ) -> None:

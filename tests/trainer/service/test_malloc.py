@@ -47,6 +47,7 @@ def kept(how: str) -> float:
     return float(found.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's heaps")
 def test_large_blocks_that_were_freed_are_given_back_where_glibc_would_keep_them() -> None:
     assert kept("left alone") > 0.9

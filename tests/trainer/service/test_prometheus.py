@@ -348,6 +348,7 @@ def test_the_last_counts_of_a_run_come_with_its_end_and_once(scraped: Scraped) -
     assert scraped.value("sumgrad_range_copies_total") == 3
 
 
+@pytest.mark.slow
 def test_every_series_is_on_the_page(scraped: Scraped) -> None:
     series = set(re.findall(r"^# TYPE (\w+)", scraped.text(), re.MULTILINE))
     section = (ROOT / "docs" / "api.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]

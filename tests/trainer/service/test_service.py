@@ -253,6 +253,7 @@ def test_a_specification_with_very_many_mistakes_is_answered(service: RunningSer
         stub(service).SubmitRun(service_pb2.SubmitRunRequest(spec=spec), timeout=30)
 
 
+@pytest.mark.slow
 def test_a_message_above_the_limit_is_refused(service: RunningService) -> None:
     spec = run_pb2.RunSpec(name="x" * (5 * 2**20))
     with refused(grpc.StatusCode.RESOURCE_EXHAUSTED):
@@ -281,6 +282,7 @@ def test_runs_are_listed_newest_first_in_pages(
     assert [run.id for run in service.client.list(3)] == ids[:3]
 
 
+@pytest.mark.slow
 def test_a_list_of_large_runs_comes_in_pages_that_clients_take(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -296,6 +298,7 @@ def test_a_list_of_large_runs_comes_in_pages_that_clients_take(
     assert [run.id for run in runs] == ids
 
 
+@pytest.mark.slow
 def test_many_large_events_come_in_pages_that_clients_take(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -358,6 +361,7 @@ def test_where_nobody_listens_the_client_says_what_to_do() -> None:
 # --- watching -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_is_watched_from_launch_to_success_without_a_gap(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -648,6 +652,7 @@ def test_the_reason_of_another_attempt_is_told(
     ]
 
 
+@pytest.mark.slow
 def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -662,6 +667,7 @@ def test_a_run_whose_attempts_get_no_further_fails_with_their_last_words(
     )
 
 
+@pytest.mark.slow
 def test_the_job_of_a_run_whose_runner_is_silent_for_too_long_is_stopped(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -974,6 +980,7 @@ def test_a_scrape_shows_runs_requests_and_step_times(
     promtool(scrape(service))
 
 
+@pytest.mark.slow
 def test_a_request_that_breaks_is_not_counted_as_answered_well(
     start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1031,6 +1038,7 @@ def test_runs_and_events_are_there_after_a_restart(
     assert after.launcher.launched.empty()
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_a_queued_run_is_launched_after_a_restart(
     start_service: StartService, document: dict[str, Any]
@@ -1080,6 +1088,7 @@ def test_a_running_run_starts_again_after_a_restart_and_its_old_runner_is_refuse
     assert changes[3].message.startswith("its service ended")
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_a_run_whose_job_is_still_alive_is_adopted_and_its_runner_goes_on(
     start_service: StartService, document: dict[str, Any]
@@ -1103,6 +1112,7 @@ def test_a_run_whose_job_is_still_alive_is_adopted_and_its_runner_goes_on(
     assert after.launcher.next_launch().run_id == waiting.id
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_services_that_start_at_once_take_over_each_run_once(
     start_service: StartService,
@@ -1131,6 +1141,7 @@ def test_services_that_start_at_once_take_over_each_run_once(
         assert len(again) == (1 if i < CORES else 0)  # the others had not been launched
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_the_runs_of_a_service_that_ends_later_are_taken_over_by_one_that_lives(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -1155,6 +1166,7 @@ def test_the_runs_of_a_service_that_ends_later_are_taken_over_by_one_that_lives(
     assert other.launcher.next_launch().run_id == waiting.id
 
 
+@pytest.mark.slow
 def test_a_service_that_is_away_for_a_moment_keeps_its_runs(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1178,6 +1190,7 @@ def test_a_service_that_is_away_for_a_moment_keeps_its_runs(
         other.client.cancel(run.id)
 
 
+@pytest.mark.slow
 def test_a_queued_run_is_counted_after_a_restart(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -1221,6 +1234,7 @@ def test_services_that_share_a_state_folder_leave_each_others_runs_alone(
     assert other.launcher.launched.empty()
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_a_run_of_another_service_can_be_watched(
     start_service: StartService, document: dict[str, Any]
@@ -1236,6 +1250,7 @@ def test_a_run_of_another_service_can_be_watched(
         pytest.fail(str(error.code()))
 
 
+@pytest.mark.slow
 def test_a_run_of_another_service_is_cancelled_or_the_client_is_told_that_it_cannot_be(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -1322,6 +1337,7 @@ def killed_with_a_running_run(
             return run
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_the_run_of_a_lasting_service_that_was_killed_starts_again(
     start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
@@ -1336,6 +1352,7 @@ def test_the_run_of_a_lasting_service_that_was_killed_starts_again(
     assert service.client.wait(run.id).state == SUCCEEDED
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_the_run_of_a_temporary_service_that_was_killed_has_failed(
     start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None
@@ -1348,6 +1365,7 @@ def test_the_run_of_a_temporary_service_that_was_killed_has_failed(
     assert service.launcher.launched.empty()
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_a_temporary_service_leaves_the_runs_of_a_killed_lasting_one_waiting(
     start_service: StartService, document: dict[str, Any], tmp_path: Path, store_url: str | None

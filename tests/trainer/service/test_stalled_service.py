@@ -85,6 +85,7 @@ def follow(address: str, run_id: str, kind: str, asynchronous: bool, seen: list[
             seen.extend(numbers(response))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["Client", "AsyncClient"])
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream_outlives_a_service_that_stands_still_for_a_while(
@@ -137,6 +138,7 @@ def open_logs() -> list[str]:
     return [path for path in found if path.endswith("log.jsonl")]
 
 
+@pytest.mark.slow
 def test_a_stream_whose_deadline_passes_ends_and_holds_nothing(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -171,6 +173,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     go_on.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["GetRun", "WatchRun", "StreamLogs"])
 def test_a_call_whose_deadline_passes_while_the_store_stands_still_takes_no_place(
     start_service: StartService,

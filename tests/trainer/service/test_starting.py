@@ -129,6 +129,7 @@ def check_fails_without_a_trace(loop: Loop, start: Callable[[], None], settings:
     assert eventually(lambda: tasks_of(loop) <= tasks)
 
 
+@pytest.mark.slow
 def test_a_service_leaves_nothing_when_it_stops(
     start: Callable[[], None], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_service_leaves_nothing_when_it_stops(
     assert eventually(lambda: what_is_left(settings) == [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_whatever_has_been_entered_is_left_again_where_the_next_step_fails(
     loop: Loop,
@@ -154,6 +156,7 @@ def test_whatever_has_been_entered_is_left_again_where_the_next_step_fails(
     check_fails_without_a_trace(loop, start, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "part"),
     [

@@ -71,6 +71,7 @@ def test_a_save_makes_the_calls_that_the_following_tests_let_fail(folder: Path) 
     assert made.count("unlink") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [1, 2])
 def test_a_process_killed_at_any_call_leaves_the_newest_good_one(tmp_path: Path, keep: int) -> None:
     count = len(calls_of_a_save(tmp_path / "whole", keep))
@@ -96,6 +97,7 @@ def test_a_process_killed_at_any_call_leaves_the_newest_good_one(tmp_path: Path,
         assert len(files(folder)) == 2 * keep, "something is left of the save that was killed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
 @pytest.mark.parametrize("keep", [1, 2])
 def test_a_full_disk_at_any_call_leaves_the_newest_good_one_and_nothing_partial(
@@ -144,6 +146,7 @@ def test_a_disk_that_stays_broken_endangers_nothing(folder: Path) -> None:
     assert (found.step, problems) == (1, [])
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_a_snapshot_is_saved_again_does_not_harm_it(folder: Path) -> None:
     store = store_at(folder, 1)
     store.save(sample(1))
@@ -217,6 +220,7 @@ def test_a_new_folder_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.Mon
     assert synced[:2] == [tmp_path, tmp_path / "a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 2, 3, 5, 8, 13])
 def test_a_process_that_is_really_killed_leaves_the_newest_good_one(
     folder: Path, lines: int

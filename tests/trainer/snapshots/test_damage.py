@@ -61,6 +61,7 @@ def test_bytes_that_were_appended_are_found(two: tuple[SnapshotStore, Path], whi
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_every_single_bit_flip_is_found(two: tuple[SnapshotStore, Path]) -> None:
     store, folder = two
     paths = pair(folder, 2)

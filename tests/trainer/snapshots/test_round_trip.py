@@ -58,6 +58,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.dictionaries(st.text(), PLAIN))
 def test_every_plain_document_comes_back(content: dict[str, Any]) -> None:

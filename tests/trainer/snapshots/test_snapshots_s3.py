@@ -103,6 +103,7 @@ def store_at(folder: str, keep: int = 2) -> SnapshotStore:
     return SnapshotStore(f"s3://{BUCKET}/{folder}", keep)
 
 
+@pytest.mark.slow
 def test_a_snapshot_comes_back_bit_for_bit(bucket: Bucket) -> None:
     store_at("runs/r-1").save(sample(3))
     found, problems = store_at("runs/r-1").latest()
@@ -112,6 +113,7 @@ def test_a_snapshot_comes_back_bit_for_bit(bucket: Bucket) -> None:
     assert store_at("runs/r-2").latest() == (None, [])
 
 
+@pytest.mark.slow
 def test_the_newest_are_kept_and_other_objects_are_left_alone(bucket: Bucket) -> None:
     bucket.put("runs/r-1/notes.json", b"mine")
     bucket.put("runs/r-10/notes.json", b"mine")
@@ -124,6 +126,7 @@ def test_the_newest_are_kept_and_other_objects_are_left_alone(bucket: Bucket) ->
     assert bucket.names() == ["runs/r-1/notes.json", "runs/r-10/notes.json"]
 
 
+@pytest.mark.slow
 def test_what_another_process_changed_is_seen(bucket: Bucket) -> None:
     first, second = store_at("r"), store_at("r")
     first.save(sample(1))
@@ -155,6 +158,7 @@ def assert_first_is_used(store: SnapshotStore, names: str) -> None:
     assert names in problem
 
 
+@pytest.mark.slow
 def test_an_object_that_is_cut_off_anywhere_is_not_used(bucket: Bucket, two: SnapshotStore) -> None:
     for key in bucket.pair(2):
         content = bucket.get(key)
@@ -166,6 +170,7 @@ def test_an_object_that_is_cut_off_anywhere_is_not_used(bucket: Bucket, two: Sna
         bucket.put(key, content)
 
 
+@pytest.mark.slow
 def test_single_bit_flips_are_found(bucket: Bucket, two: SnapshotStore) -> None:
     keys = bucket.pair(2)
     contents = [bucket.get(key) for key in keys]
@@ -225,6 +230,7 @@ def test_the_manifest_is_put_last_and_deleted_first(bucket: Bucket) -> None:
     assert made == REQUESTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, len(REQUESTS) + 1))
 @pytest.mark.parametrize("keep", [1, 2])
 def test_a_process_killed_before_any_request_leaves_the_newest_good_one(
@@ -246,6 +252,7 @@ def test_a_process_killed_before_any_request_leaves_the_newest_good_one(
     assert len(bucket.names()) == 2 * keep
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(1, len(REQUESTS) + 1))
 @pytest.mark.parametrize("error", [OSError(28, "No room"), KeyError("No room")], ids=repr)
 def test_a_request_that_fails_leaves_the_newest_good_one_and_nothing_partial(
@@ -270,6 +277,7 @@ def test_a_request_that_fails_leaves_the_newest_good_one_and_nothing_partial(
     assert len(bucket.names()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 3])
 def test_a_process_that_is_really_killed_leaves_the_newest_good_one(
     bucket: Bucket, lines: int
@@ -300,6 +308,7 @@ LARGE = 27_000_000
 """Numbers that take more than the 100 MiB from which on s3fs would put an object in parts."""
 
 
+@pytest.mark.slow
 def test_a_large_snapshot_is_put_whole_so_that_no_parts_of_it_can_be_left(bucket: Bucket) -> None:
     assert LARGE * 4 > 100 * 2**20
     with failing(0, None, for_ever=False) as made:
@@ -323,6 +332,7 @@ def test_a_snapshot_that_is_too_large_to_be_put_whole_is_not_saved(
     assert made == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_server_is_killed_goes_on_from_the_object_store(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,12 +362,14 @@ def test_a_run_whose_server_is_killed_goes_on_from_the_object_store(
     assert reports[-1].finished.weights_digest == expected.weights_digest
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_missing_is_named(bucket: Bucket) -> None:
     store = SnapshotStore("s3://elsewhere/r", 2)
     with pytest.raises(SnapshotError, match=r"step 1 was not saved in s3://elsewhere/r"):
         store.save(sample(1))
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_not_taken_for_an_empty_store(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +385,7 @@ def test_a_server_that_does_not_answer_is_not_taken_for_an_empty_store(
         s3fs.S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.slow
 def test_a_snapshot_and_plain_weights_are_read_by_address(
     bucket: Bucket, two: SnapshotStore
 ) -> None:

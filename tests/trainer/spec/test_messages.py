@@ -113,22 +113,26 @@ def violations(document: Any) -> list[Violation]:
     return caught.value.violations
 
 
+@pytest.mark.slow
 @given(SPECS)
 def test_a_specification_comes_back_from_its_message_unchanged(spec: RunSpec) -> None:
     assert spec_of(to_message(spec)) == spec
 
 
+@pytest.mark.slow
 @given(SPECS)
 def test_a_specification_comes_back_from_the_bytes_of_its_message(spec: RunSpec) -> None:
     content = to_message(spec).SerializeToString()
     assert spec_of(run_pb2.RunSpec.FromString(content)) == spec
 
 
+@pytest.mark.slow
 @given(SPECS)
 def test_a_specification_comes_back_from_its_document(spec: RunSpec) -> None:
     assert parse(spec.document()) == spec
 
 
+@pytest.mark.slow
 @given(SPECS)
 def test_a_specification_comes_back_from_toml(spec: RunSpec) -> None:
     document = to_document(to_message(spec))
@@ -275,6 +279,7 @@ DAMAGED = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.binary() | DAMAGED)
 def test_whatever_bytes_arrive_they_are_a_specification_or_have_mistakes(content: bytes) -> None:
     try:

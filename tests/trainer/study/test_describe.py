@@ -104,6 +104,7 @@ def test_what_a_run_would_be_refused_for_is_told_beside_the_rest(document: dict[
     assert found.parameters == 1040 + 187
 
 
+@pytest.mark.slow
 def test_nothing_is_allocated_whatever_the_size(document: dict[str, Any]) -> None:
     document["model"]["layers"] = [{"type": "affine", "units": 2**31 - 1}] * 1000
     spec = parse(document)

@@ -122,6 +122,7 @@ RIGHT: list[tuple[str, Network, Loss, Targets, int]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "loss", "targets", "seeds"),
     [row[1:] for row in RIGHT],
@@ -136,6 +137,7 @@ def test_a_right_network_passes_whatever_the_seed(
 WRONG_LAYERS: list[tuple[Layer, str]] = [(WrongFeedback(6), "x"), (WrongBias(6), "b")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "part"), WRONG_LAYERS)
 def test_a_wrong_derivative_fails_in_its_own_place_whatever_the_seed(
     layer: Layer, part: str

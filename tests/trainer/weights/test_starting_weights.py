@@ -123,6 +123,7 @@ def test_a_folder_without_snapshots_is_refused(tmp_path: Path) -> None:
 # --- what is trained ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_starting_from_what_would_be_drawn_changes_no_bit(tmp_path: Path, weights: Path) -> None:
     expected = train(dataclasses.replace(PLAN, weights_path=tmp_path / "w.safetensors"))
     drawn = tmp_path / "drawn.safetensors"
@@ -133,6 +134,7 @@ def test_starting_from_what_would_be_drawn_changes_no_bit(tmp_path: Path, weight
         assert (train(plan, 2).weights_digest == expected.weights_digest) == same
 
 
+@pytest.mark.slow
 def test_two_halves_of_plain_descent_are_the_whole(tmp_path: Path) -> None:
     """Full batches: the second half draws the first rows again, and then in another order."""
     job = dataclasses.replace(PLAN.job, batch_size=None)
@@ -160,6 +162,7 @@ def test_two_halves_of_plain_descent_are_the_whole(tmp_path: Path) -> None:
     assert not whole.receipt.start_digest
 
 
+@pytest.mark.slow
 def test_the_rule_and_the_step_start_afresh(tmp_path: Path, weights: Path) -> None:
     """What the checkpoint's run left behind beside its weights has no effect."""
     plan = in_folder(PLAN, tmp_path)
@@ -179,6 +182,7 @@ def test_the_rule_and_the_step_start_afresh(tmp_path: Path, weights: Path) -> No
     assert results[0].steps == PLAN.steps
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_from_its_own_snapshot(tmp_path: Path, weights: Path) -> None:
     plan = in_folder(dataclasses.replace(PLAN, start_from=str(weights)), tmp_path)
     expected = train(dataclasses.replace(plan, snapshots=None))
@@ -216,6 +220,7 @@ def long(tmp_path: Path) -> TrainingPlan:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_run_that_stops_after_a_step_has_the_bits_of_the_whole_one_there(
     long: TrainingPlan, workers: int
@@ -238,6 +243,7 @@ def test_a_run_may_stop_within_an_epoch(long: TrainingPlan) -> None:
     assert epochs[-1].weights_digest == result.weights_digest
 
 
+@pytest.mark.slow
 def test_the_length_of_a_run_is_not_changed_by_a_stop_at_its_end(long: TrainingPlan) -> None:
     assert epochs_of(dataclasses.replace(long, stop_after=36))[0] == epochs_of(long)[0]
 
@@ -249,6 +255,7 @@ def test_progress_is_told_up_to_where_the_run_stops(long: TrainingPlan) -> None:
     assert last.seconds_left == 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_stops_where_it_was_to_stop(long: TrainingPlan, tmp_path: Path) -> None:
     part = dataclasses.replace(long, stop_after=17)
     expected = train(part)

@@ -50,6 +50,7 @@ def some(seed: int, size: int = SIZE) -> Array:
     return np.random.default_rng(seed).standard_normal(size).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_what_is_left_behind_is_noticed() -> None:
     vectors = SharedVectors.create(1, SIZE)
     socket: zmq.Socket[bytes] | None = None
@@ -75,6 +76,7 @@ vectors.array[1] *= 2
 """
 
 
+@pytest.mark.slow
 def test_another_process_reads_and_writes_the_same_memory() -> None:
     vectors = SharedVectors.create(2, SIZE)
     assert not vectors.array.any()

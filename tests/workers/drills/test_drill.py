@@ -207,6 +207,7 @@ def test_a_worker_that_is_killed_or_stopped_costs_no_bit(
     assert result.weights_digest == undisturbed.weights_digest
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_stopped_and_goes_on_costs_no_bit(
     plan: TrainingPlan, undisturbed: run_pb2.Result
 ) -> None:
@@ -301,6 +302,7 @@ def test_a_poisoned_gradient_fails_its_step(plan: TrainingPlan, point: Point) ->
     assert fired(plan.faults) == [("worker-0", STEP, point, "poison")]
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_skips_a_poisoned_step(
     plan: TrainingPlan, tmp_path: Path, undisturbed: run_pb2.Result
 ) -> None:
@@ -345,6 +347,7 @@ def test_a_server_that_is_late_costs_no_bit(
     assert fired(plan.faults) == [("server", STEP, point, "delay")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", SERVER_POINTS)
 @pytest.mark.parametrize("action", ["kill", "stop"])
 def test_a_server_is_killed_or_stopped_at_every_point(

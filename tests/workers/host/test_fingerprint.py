@@ -36,6 +36,7 @@ def plan(tmp_path: Path) -> TrainingPlan:
     return dataclasses.replace(PLAN, steps=3, weights_path=tmp_path / "w.safetensors")
 
 
+@pytest.mark.slow
 def test_another_process_of_the_host_has_the_same_fingerprint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.array_utils import byte_bounds
@@ -27,6 +28,7 @@ def numbered(n: int, positions: int, channels: int) -> Array:
     return np.arange(n * positions * channels, dtype=np.float64).reshape(n, positions, channels)
 
 
+@pytest.mark.slow
 @given(slabs_and_channels, positions_wanted, window_lengths)
 def test_windows_are_those_that_slide_over_the_positions(
     sizes: tuple[int, int], positions: int, k: int
@@ -66,6 +68,7 @@ def test_one_vector_a_window_lies_where_its_window_begins(
     )
 
 
+@pytest.mark.slow
 @given(slabs_and_channels, positions_wanted, window_lengths)
 def test_products_of_windows_come_out_in_order(
     sizes: tuple[int, int], positions: int, k: int

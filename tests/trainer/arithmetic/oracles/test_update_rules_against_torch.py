@@ -106,6 +106,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "treatment"), PAIRS)
 def test_the_weights_are_those_of_pytorch(case: Case, treatment: Treatment) -> None:
     descent = Descent(case.rule, treatment.weight_decay, treatment.clip_value, treatment.clip_norm)

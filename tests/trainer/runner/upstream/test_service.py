@@ -26,6 +26,7 @@ def warning(text: str) -> runner_pb2.RunReport:
     return runner_pb2.RunReport(warning=run_pb2.Warning(message=text))
 
 
+@pytest.mark.slow
 def test_what_has_gathered_while_the_service_was_away_goes_in_portions(
     service: RunningService, document: dict[str, Any]
 ) -> None:

@@ -802,6 +802,7 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
         raise AssertionError("the round does not end")
 
 
+@pytest.mark.slow
 def test_no_course_of_events_breaks_a_round() -> None:
     run_state_machine_as_test(AnyCourseOfEvents, settings=settings(max_examples=150, deadline=None))
 
@@ -883,6 +884,7 @@ class ForgetsWhoIsToCome(Dispatch):
         return super().handle(event, now)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [

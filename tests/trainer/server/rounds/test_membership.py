@@ -503,6 +503,7 @@ class AnyCourse(RuleBasedStateMachine):
             assert self.membership.slots == self.membership.refused_slots
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["strict", "any"])
 def test_whatever_happens_the_members_are_known(policy: FingerprintPolicy) -> None:
     class UnderPolicy(AnyCourse):

@@ -206,6 +206,7 @@ def call(channel: grpc.Channel, name: str, run_id: str, token: str | None) -> gr
     return grpc.StatusCode.OK
 
 
+@pytest.mark.slow
 def test_each_method_answers_each_caller_as_the_documentation_says(
     guarded: RunningService, users: Users, document: dict[str, Any]
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_method_without_a_rule_is_refused_to_admins_too(
     assert call(guarded.channel, name, "", None) == grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.slow
 def test_a_runner_needs_the_token_of_its_run_and_no_other(
     guarded: RunningService, users: Users, as_: Callable[..., Client], document: dict[str, Any]
 ) -> None:
@@ -343,6 +345,7 @@ def test_a_submitter_may_lower_a_priority_and_not_raise_it_above_the_operators(
         assert {run.id for run in ann.list()} == known
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_priority_of_its_submission(
     start_service: StartService, users: Users, document: dict[str, Any]
 ) -> None:
@@ -471,6 +474,7 @@ def command(
     return ended.value.code, out, err
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_tokens_are_made_listed_and_revoked_by_command(
     tmp_path: Path,
@@ -599,6 +603,7 @@ def test_health_is_open_and_can_be_watched(guarded: RunningService) -> None:
         assert client.reachable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reflection", [True, False])
 def test_reflection_can_be_off(start_service: StartService, reflection: bool) -> None:
     service = start_service(reflection=reflection)
@@ -714,6 +719,7 @@ def test_what_other_machines_reach_needs_tls(tmp_path: Path, address: str, optio
         Service(Settings(state=tmp_path, **given))
 
 
+@pytest.mark.slow
 def test_metrics_that_other_machines_reach_are_encrypted(
     start_service: StartService, authority: Authority, server_pair: Pair
 ) -> None:

@@ -343,6 +343,7 @@ def test_without_tokens_and_roots_everything_may_be_named(
     assert service.client.submit(npz(document, data / "a.npz"), workers=1, set=("train.shards=1",))
 
 
+@pytest.mark.slow
 def test_a_link_that_was_exchanged_after_the_submission_is_noticed_at_the_launch(
     start_service: StartService,
     document: dict[str, Any],

@@ -61,6 +61,7 @@ def refusal(channel: grpc.Channel, method: str, content: bytes) -> tuple[grpc.St
 # --- decoding and validation, without a service ------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_a_submission_is_valid_or_refused_with_a_sentence_for_each_mistake(random: Random) -> None:
@@ -105,6 +106,7 @@ class _Launched(PlayedLauncher):
         self.last = launch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_every_method_answers_hostile_requests_as_the_callers_mistake(
     service: RunningService, document: dict[str, Any], seed: int
@@ -117,6 +119,7 @@ def test_every_method_answers_hostile_requests_as_the_callers_mistake(
     assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND"} <= codes.keys()
 
 
+@pytest.mark.slow
 def test_what_the_service_keeps_by_name_does_not_grow_with_the_names_that_callers_choose(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -198,6 +201,7 @@ def test_a_specification_of_megabytes_is_refused_before_it_is_looked_at(
     assert message.startswith("spec must have at most 262144 bytes, got ")
 
 
+@pytest.mark.slow
 def test_a_thousand_layers_with_every_field_fit_the_largest_specification(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -385,6 +389,7 @@ def file_limit(least: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_thousand_idle_connections_keep_nobody_waiting(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -402,6 +407,7 @@ def test_a_thousand_idle_connections_keep_nobody_waiting(
         assert service.client.get(run.id).id == run.id
 
 
+@pytest.mark.slow
 def test_a_connection_that_says_nothing_is_closed(start_service: Any) -> None:
     host, port = start_service(limits=ConnectionLimits(handshake_seconds=1)).address.split(":")
     for said in (b"", PREFACE[:10]):

@@ -102,6 +102,7 @@ def test_another_submission_with_the_same_id_is_refused_and_names_the_run(
     assert [found.id for found in service.client.list()] == [run.id]
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_fifty_submissions_at_once_with_one_id_are_one_run(
     service: RunningService, document: dict[str, Any]
@@ -415,6 +416,7 @@ def jobs_of(state: Path) -> list[str]:
     return (state / "jobs").read_text().split()
 
 
+@pytest.mark.slow
 @on_both_databases
 @pytest.mark.parametrize("step", STEPS)
 def test_a_service_that_is_killed_on_the_way_to_a_job_leaves_one_job_in_the_end(
@@ -441,6 +443,7 @@ def test_a_service_that_is_killed_on_the_way_to_a_job_leaves_one_job_in_the_end(
     assert job == f"sumgrad-{run.id}-{run.attempt}"
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_a_thousand_submissions_to_services_that_are_killed_are_all_there_and_none_twice(
     start_to_kill: Callable[[str | None], ServiceToKill], document: dict[str, Any], tmp_path: Path

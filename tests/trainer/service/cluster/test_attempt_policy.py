@@ -523,6 +523,7 @@ class AnyCourseOfEvents(RuleBasedStateMachine):
             assert (attempt.run_id in self.active) == (found != "ended")
 
 
+@pytest.mark.slow
 def test_no_course_of_events_breaks_the_rules_of_attempts() -> None:
     run_state_machine_as_test(AnyCourseOfEvents, settings=settings(max_examples=150, deadline=None))
 
@@ -605,6 +606,7 @@ class GivesUpTheUnreachable(AttemptPolicy):
         return super().handle(event, now)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -60,6 +60,7 @@ def test_the_workers_of_all_runs_have_room_on_the_nodes_all_at_once(nodes: list[
 # --- code -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_code_package_is_all_that_a_runner_needs_of_us(tmp_path: Path) -> None:
     name, content = code_package()
     assert code_package.__wrapped__() == (name, content)
@@ -285,6 +286,7 @@ def answering(status: int, content: bytes) -> Iterator[str]:
             thread.join(SECONDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "content", "message"),
     [

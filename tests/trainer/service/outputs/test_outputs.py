@@ -184,6 +184,7 @@ def finish_with_large_file(trained: Trained) -> None:
     os.truncate(trained.folder / "weights.safetensors", LARGE)
 
 
+@pytest.mark.slow
 def test_a_download_beyond_the_limit_is_refused_at_once_and_there_is_room_when_one_ends(
     service: RunningService, trained: Trained, tmp_path: Path
 ) -> None:
@@ -205,6 +206,7 @@ def saved(service: RunningService, trained: Trained, output: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_readers_that_do_not_read_keep_nobody_out(
     start_service: StartService, document: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -236,6 +238,7 @@ def save_in_a_thread(address: str, run_id: str, output: Path) -> service_pb2.Wei
 both_clients = pytest.mark.parametrize("save_by", [save_in_a_thread, save_on_a_loop])
 
 
+@pytest.mark.slow
 @both_clients
 def test_what_has_come_of_a_download_is_on_disk_before_the_rest_comes(
     service: RunningService,

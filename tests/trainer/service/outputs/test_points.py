@@ -44,6 +44,7 @@ def test_the_points_that_stay_have_the_largest_triangles(n: int, most: int) -> N
 values = st.floats(width=64)
 
 
+@pytest.mark.slow
 @given(st.lists(values, max_size=60), st.integers(2, 20))
 @example([0.0, 0.0, 9e307, 9e307, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 7)
 def test_whatever_the_values_the_first_and_the_last_stay_and_no_more_than_asked_for(

@@ -127,6 +127,7 @@ def test_runs_start_in_order_while_cores_are_free(
     assert not decision.preempt
 
 
+@pytest.mark.slow
 @given(situation=situations(), limits=LIMITS, usage=USAGE)
 def test_cores_and_limits_hold_and_every_run_has_a_place(
     situation: tuple[list[Waiting], list[Running], int], limits: UserLimits, usage: dict[str, float]
@@ -145,6 +146,7 @@ def test_cores_and_limits_hold_and_every_run_has_a_place(
     assert waits == decision.places.keys() - set(decision.start)
 
 
+@pytest.mark.slow
 @given(situation=situations(), limits=LIMITS, usage=USAGE, rng=st.randoms())
 def test_the_decision_does_not_depend_on_the_order_in_which_runs_are_told(
     situation: tuple[list[Waiting], list[Running], int],
@@ -159,6 +161,7 @@ def test_the_decision_does_not_depend_on_the_order_in_which_runs_are_told(
     assert decide(queued, active, cores, limits, usage) == first
 
 
+@pytest.mark.slow
 @given(situation=situations(), usage=USAGE)
 def test_nobody_overtakes_the_first_run_that_does_not_fit(
     situation: tuple[list[Waiting], list[Running], int], usage: dict[str, float]
@@ -168,6 +171,7 @@ def test_nobody_overtakes_the_first_run_that_does_not_fit(
     assert [*decision.places][: len(decision.start)] == decision.start
 
 
+@pytest.mark.slow
 @given(situation=situations(), limits=LIMITS)
 def test_every_run_of_a_finite_stream_starts(
     situation: tuple[list[Waiting], list[Running], int], limits: UserLimits
@@ -256,6 +260,7 @@ def test_usage_halves_in_an_hour_and_is_forgotten_in_the_end() -> None:
 # --- preemption ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(situation=situations(), limits=LIMITS, usage=USAGE)
 def test_only_a_strictly_lower_priority_gives_way(
     situation: tuple[list[Waiting], list[Running], int], limits: UserLimits, usage: dict[str, float]
@@ -267,6 +272,7 @@ def test_only_a_strictly_lower_priority_gives_way(
         assert victim in {run.id for run in active if run.preemptible and not run.yielding}
 
 
+@pytest.mark.slow
 @given(situation=situations())
 def test_what_gives_way_makes_room_and_does_not_ask_for_it_back(
     situation: tuple[list[Waiting], list[Running], int],
@@ -290,6 +296,7 @@ def test_what_gives_way_makes_room_and_does_not_ask_for_it_back(
     assert not set(later.preempt.values()) & {victim.id for victim in victims}
 
 
+@pytest.mark.slow
 @given(situation=situations(), limits=LIMITS)
 def test_without_preemption_nothing_gives_way(
     situation: tuple[list[Waiting], list[Running], int], limits: UserLimits
@@ -369,6 +376,7 @@ def test_an_estimate_knows_the_limits_and_that_nobody_overtakes() -> None:
     assert forecast.starts(waiting(2, 1), lasting(10, None), 3) == {"w0": 10}
 
 
+@pytest.mark.slow
 @given(situation=situations(), limits=LIMITS)
 def test_whatever_starts_now_is_estimated_to(
     situation: tuple[list[Waiting], list[Running], int], limits: UserLimits

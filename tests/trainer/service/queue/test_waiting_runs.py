@@ -221,6 +221,7 @@ def test_a_user_may_have_so_many_runs_queued_or_paused_and_no_more(
 # --- what clients hear --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_watcher_hears_where_a_waiting_run_stands_when_that_changes(
     service: RunningService, document: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,7 @@ def test_who_watches_hears_that_a_run_is_asked_to_stop(
 # --- two things at once -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_a_run_that_is_paused_while_it_is_launched_is_either_paused_or_launched(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -308,6 +308,7 @@ THINGS: dict[str, Callable[[StoredRun, int], Change]] = {
 }
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(THINGS)), st.integers(0, 2)), max_size=40))
 def test_in_whatever_order_things_come_a_run_keeps_what_was_promised(

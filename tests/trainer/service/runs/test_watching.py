@@ -111,6 +111,7 @@ def test_a_stream_on_which_nothing_happens_says_that_it_is_there(
     assert (ended.event.sequence, ended.event.state_change.state) == (sequence + 1, SUCCEEDED)
 
 
+@pytest.mark.slow
 def test_a_log_that_is_followed_and_has_no_new_lines_says_that_it_is_there(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -205,6 +206,7 @@ def report_at_length(runner: PlayedRunner) -> None:
     runner.send(runner_pb2.RunReport(number=361, finished=run_pb2.Result()))
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
     service: RunningService,
     document: dict[str, Any],
@@ -227,6 +229,7 @@ def test_a_client_that_does_not_read_is_not_read_ahead_for_and_loses_nothing(
     assert len(pages) >= 72
 
 
+@pytest.mark.slow
 def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a_gap(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -246,6 +249,7 @@ def test_a_reader_that_was_stopped_for_too_long_is_told_so_and_goes_on_without_a
     assert sequences == list(range(1, 365))
 
 
+@pytest.mark.slow
 def test_a_hundred_who_watch_have_each_event_read_once(store: RunStore, pages: list[int]) -> None:
     async def watch() -> None:
         threads = StoreThreads()
@@ -314,6 +318,7 @@ def test_nothing_is_kept_of_a_run_that_nobody_watches_any_more(store: RunStore) 
 # --- services that stop and come back -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_service_that_stops_ends_its_streams_with_the_cursor_to_go_on_from(
     service: RunningService, document: dict[str, Any]
 ) -> None:
@@ -335,6 +340,7 @@ def test_a_service_that_stops_ends_its_streams_with_the_cursor_to_go_on_from(
     assert dict(info.metadata) == {"run": run.id, "after_sequence": str(sequence + 1)}
 
 
+@pytest.mark.slow
 def test_a_service_that_stops_ends_its_log_streams_with_the_cursor_too(
     service: RunningService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +397,7 @@ class Reader(threading.Thread):
                 self.found.append(response)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["Client", "AsyncClient"])
 def test_a_client_goes_on_at_the_restarted_service_without_gap_or_duplicate(
     start_service: StartService, document: dict[str, Any], asynchronous: bool

@@ -233,6 +233,7 @@ def differ(
     return False if both and context.dialect.name == "sqlite" else None
 
 
+@pytest.mark.slow
 def test_a_sample_gets_the_tables_of_the_schema(sample: Sample, schema_of: SchemaOf) -> None:
     RunStore(sample.place).close()
     assert differences(sample.place, schema_of(sample.place)) == []
@@ -269,6 +270,7 @@ def migrations() -> ScriptDirectory:
     return ScriptDirectory(str(MIGRATIONS), version_locations=[str(MIGRATIONS)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -292,6 +294,7 @@ def test_a_difference_between_tables_is_seen(
     assert differences(place, schema_of(place)) != []
 
 
+@pytest.mark.slow
 def test_the_tables_of_sqlite_that_have_no_row_numbers_are_those_of_the_schema(
     path: Path,
 ) -> None:
@@ -384,6 +387,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(place: Path 
     assert message == f"{store.name} was written by a newer sumgrad; use that version"
 
 
+@pytest.mark.slow
 def test_a_version_before_alembic_that_never_was_is_refused(sample: Sample) -> None:
     number = NEWEST_BEFORE_ALEMBIC + 1
     if isinstance(sample.place, Path):
@@ -444,6 +448,7 @@ def test_services_that_start_at_once_on_an_empty_database_make_its_tables_once(
         each.close()
 
 
+@pytest.mark.slow
 def test_services_that_start_at_once_on_an_earlier_database_migrate_it_once(
     sample: Sample,
 ) -> None:
@@ -452,6 +457,7 @@ def test_services_that_start_at_once_on_an_earlier_database_migrate_it_once(
         each.close()
 
 
+@pytest.mark.slow
 def test_several_databases_are_migrated_at_once(tmp_path: Path) -> None:
     samples = [
         sample_of("sqlite", number % 3 + 1, tmp_path / f"{number}.db") for number in range(6)
@@ -472,6 +478,7 @@ print("alembic" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_alembic_is_loaded_only_for_a_database_of_an_earlier_version(path: Path) -> None:
     earlier = path.with_name("earlier.db")
     sample_of("sqlite", 1, earlier)

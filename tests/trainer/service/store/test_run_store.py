@@ -394,6 +394,7 @@ def ids(found: list[StoredRun]) -> list[str]:
     return [each.run.id for each in found]
 
 
+@pytest.mark.slow
 def test_lists_by_any_number_of_labels_leave_nothing_in_memory(listed: RunStore) -> None:
     def look(labels: int) -> None:
         for name in ("", "a", "a*"):
@@ -516,6 +517,7 @@ def test_everything_is_there_after_reopening(store: RunStore, place: Path | str)
     again.close()
 
 
+@pytest.mark.slow
 def test_two_stores_may_share_a_database(store: RunStore, place: Path | str) -> None:
     other = RunStore(place)
     with ThreadPoolExecutor(2) as pool:
@@ -525,6 +527,7 @@ def test_two_stores_may_share_a_database(store: RunStore, place: Path | str) -> 
     other.close()
 
 
+@pytest.mark.slow
 def test_threads_that_append_at_once_leave_no_gaps_and_lose_nothing(store: RunStore) -> None:
     def append_some(thread: int) -> list[int]:
         found = []
@@ -577,6 +580,7 @@ for step in count(1):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acknowledged", [1, 50, 200])
 def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(
     place: Path | str, acknowledged: int
@@ -703,6 +707,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_a_lock_is_free_when_its_holder_was_killed(place: Path | str) -> None:
     locks = locks_of(place)
     with subprocess.Popen(

@@ -67,6 +67,7 @@ def test_plain_images_are_mapped_not_copied(tmp_path: Path) -> None:
     assert isinstance(base, mmap.mmap)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MNIST.is_dir(), reason=f"no MNIST files in {MNIST}")
 def test_mnist_is_read_whole() -> None:
     dataset = Idx(MNIST).load()

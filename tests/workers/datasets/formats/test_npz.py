@@ -315,6 +315,7 @@ def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
     assert "encrypted" in refusal(source, naming="f.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_every_truncation_of_an_npz_file_is_refused(tmp_path: Path, method: int) -> None:
     path = tmp_path / "f.npz"

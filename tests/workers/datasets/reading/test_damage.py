@@ -51,6 +51,7 @@ def is_refused_or_valid(source: Source) -> None:
     assert source.describe() == dataset.description
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @fuzzed
 @given(name=st.sampled_from(sorted(IDX_ARRAYS)), changes=flips)
@@ -63,6 +64,7 @@ def test_flipped_bytes_of_idx_files_are_refused_or_harmless(
     is_refused_or_valid(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arrays", [BYTES, FLOATS], ids=["bytes", "floats"])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @fuzzed
@@ -76,6 +78,7 @@ def test_flipped_bytes_of_npz_files_are_refused_or_harmless(
     is_refused_or_valid(source)
 
 
+@pytest.mark.slow
 @fuzzed
 @given(name=st.sampled_from(sorted(BYTES)), changes=flips)
 def test_flipped_bytes_under_a_right_checksum_are_refused_or_harmless(
