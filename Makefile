@@ -64,4 +64,4 @@ lock: .venv/installed-test ## Renew the locked versions
 		--no-header --no-annotate --no-emit-index-url --upgrade --output-file constraints.txt
 
 clean: ## Remove what was built
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info build

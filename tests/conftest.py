@@ -27,10 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(system):
             item.add_marker("system")
-        parameters = getattr(item, "callspec", None)
-        values = [] if parameters is None else parameters.params.values()
-        names = [value for value in values if isinstance(value, str)]
-        if "postgres" in names or "postgres_server" in getattr(item, "fixturenames", ()):
+        parameters = item.name.partition("[")[2]
+        if "postgres" in parameters or "postgres_server" in getattr(item, "fixturenames", ()):
             item.add_marker("postgres")
 
 

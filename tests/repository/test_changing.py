@@ -81,5 +81,6 @@ def test_every_section_is_held_to_the_tree() -> None:
     assert re.findall(r"^## (.+)$", PAGE, re.MULTILINE) == list(CHANGES)
 
 
+@pytest.mark.slow
 def test_files_of_another_change_are_told_apart() -> None:
     assert named("A layer") != found(CHANGES["A loss"].example)

@@ -64,6 +64,7 @@ def bits(array: Array) -> bytes:
     return array.tobytes()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(splits(), seeds)
 def test_any_grouping_gives_the_same_bits(split: tuple[int, Cuts], seed: int) -> None:

@@ -100,6 +100,7 @@ def test_step_is_pytorchs_step_lr_stepped_once_an_epoch(
         assert found == pytest.approx(expected[step // steps_per_epoch], rel=1e-9)
 
 
+@pytest.mark.slow
 @unhurried
 @given(HISTORIES, st.integers(0, 4), st.floats(0, 0.9), st.sampled_from([0.0, 1 / 16, 1 / 4]))
 def test_plateau_is_pytorchs_reduce_on_plateau(

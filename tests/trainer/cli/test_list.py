@@ -120,6 +120,7 @@ def test_equal_runs_stay_in_their_order() -> None:
     assert sorted_runs([b, a, c], "name") == [c, b, a]
 
 
+@pytest.mark.slow
 def test_the_limit_counts_after_sorting(
     service: RunningService, document: dict[str, Any], sumgrad: Sumgrad
 ) -> None:

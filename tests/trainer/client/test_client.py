@@ -93,6 +93,7 @@ def test_a_wait_may_be_for_a_state_on_the_way(
     assert found.id == run.id
 
 
+@pytest.mark.slow
 def test_the_asyncio_twin_gives_the_same_answers(
     service: RunningService, document: dict[str, Any]
 ) -> None:

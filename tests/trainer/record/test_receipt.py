@@ -289,6 +289,7 @@ def test_an_attempt_that_goes_on_has_the_receipt_of_one_that_was_not_interrupted
     assert result.bitwise
 
 
+@pytest.mark.slow
 def test_a_refused_worker_ends_with_the_reason(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -302,6 +302,7 @@ def test_other_bits_have_an_exit_code_of_their_own(
     ]
 
 
+@pytest.mark.slow
 def test_a_part_is_verified_and_told_in_json(
     service: RunningService, document: dict[str, Any], sumgrad: Sumgrad
 ) -> None:

@@ -270,6 +270,7 @@ def test_an_error_in_the_start_of_a_server_fails_the_run_at_once(play: Play) -> 
     assert last.failed.message == "the parameter server cannot start: DatasetError: no rows"
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_in_time_counts_as_dead(play: Play) -> None:
     _, upstream = play(PlayedServer(PENDING), finishes())
     assert kinds(upstream) == ["restarted", "finished"]

@@ -700,6 +700,7 @@ def lost(worker: str, reason: str) -> runner_pb2.Command:
     return runner_pb2.Command(worker_lost=runner_pb2.WorkerLost(worker=worker, reason=reason))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_retired_worker_goes_when_it_has_answered(
     plan: TrainingPlan, busy: bool, undisturbed: run_pb2.Result
@@ -809,6 +810,7 @@ def test_an_idle_worker_hears_of_the_server_while_others_work(plan: TrainingPlan
         assert message.WhichOneof("kind") == "ping"
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_stops_and_writes_no_weights(plan: TrainingPlan) -> None:
     with running(plan, "w", "slow") as run, played(run, "slow") as slow:
         run.start("w")
@@ -820,6 +822,7 @@ def test_a_cancelled_run_stops_and_writes_no_weights(plan: TrainingPlan) -> None
     assert not plan.weights_path.parent.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_run_that_diverges_fails_at_the_step_and_writes_no_weights(plan: TrainingPlan) -> None:
     with running(dataclasses.replace(plan, descent=Descent(SGD(1e30))), "w0", "w1") as run:

@@ -433,6 +433,7 @@ def test_a_pause_that_takes_long_to_save_does_not_hold_the_run_up(
     assert course(reports)[2] == undisturbed["momentum"][2]
 
 
+@pytest.mark.slow
 def test_a_run_is_paused_where_old_snapshots_cannot_be_deleted(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def test_arrays_that_come_back_may_be_changed(folder: Path) -> None:
     assert all(array.flags.writeable for array in found.arrays.values())
 
 
+@pytest.mark.slow
 @given(st.floats())
 def test_every_float_of_a_document_comes_back_bit_for_bit(number: float) -> None:
     found = document.load(document.dump({"list": [{"x": number}]}))

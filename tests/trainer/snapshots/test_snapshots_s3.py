@@ -180,6 +180,7 @@ def test_single_bit_flips_are_found(bucket: Bucket, two: SnapshotStore) -> None:
         bucket.put(keys[which], contents[which])
 
 
+@pytest.mark.slow
 def test_arrays_that_are_missing_are_reported(bucket: Bucket, two: SnapshotStore) -> None:
     bucket.delete(bucket.pair(2)[1])
     assert_first_is_used(two, "is missing")

@@ -57,6 +57,7 @@ def test_a_weights_file_gives_the_flat_vector(weights: Path) -> None:
     assert (starting_weights(str(weights), network()) == numbered() / np.float32(1e5)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["the folder", "the manifest", "the arrays"])
 def test_a_snapshot_gives_the_weights_of_its_step(tmp_path: Path, kind: str) -> None:
     plan = in_folder(PLAN, tmp_path)

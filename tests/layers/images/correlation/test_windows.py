@@ -51,6 +51,7 @@ def test_windows_are_views_of_just_the_memory_that_they_ask_for(
     assert byte_bounds(windows(slabs, positions, k)) == byte_bounds(slabs)
 
 
+@pytest.mark.slow
 @given(slabs_and_channels, positions_wanted, window_lengths)
 def test_one_vector_a_window_lies_where_its_window_begins(
     sizes: tuple[int, int], positions: int, k: int

@@ -117,6 +117,7 @@ def test_fifty_submissions_at_once_with_one_id_are_one_run(
     assert service.launcher.launched.empty()
 
 
+@pytest.mark.slow
 @on_both_databases
 def test_two_services_that_get_one_submission_at_once_store_one_run(
     start_service: StartService, document: dict[str, Any]

@@ -49,6 +49,7 @@ NODES = st.lists(st.integers(0, 16), min_size=1, max_size=8).filter(any)
 # --- room -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(nodes=NODES)
 def test_the_workers_of_all_runs_have_room_on_the_nodes_all_at_once(nodes: list[int]) -> None:
     cores = sum(nodes)

@@ -112,6 +112,7 @@ def test_a_run_gives_way_to_a_higher_priority_and_goes_on_after_it(
     assert kinds.count("preempted") == 1
 
 
+@pytest.mark.slow
 def test_an_equal_priority_waits_and_preemption_may_be_off(
     start_service: StartService, document: dict[str, Any]
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_run_that_would_never_start_is_refused(
         service.client.scale(run.id, 2)
 
 
+@pytest.mark.slow
 def test_a_user_may_have_so_many_runs_queued_or_paused_and_no_more(
     start_service: StartService, document: dict[str, Any]
 ) -> None:

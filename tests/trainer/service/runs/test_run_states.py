@@ -295,6 +295,7 @@ def test_a_wish_is_granted_by_the_next_service_where_the_job_has_ended_too(
     assert after.launcher.next_launch().run_id == following.id
 
 
+@pytest.mark.slow
 def test_a_runner_that_does_not_stop_for_the_next_service_has_its_job_ended(
     start_service: StartService, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_cursor_into_a_run_that_was_deleted_is_not_found(
         next(run.watch(after=2))
 
 
+@pytest.mark.slow
 def test_a_stream_on_which_nothing_happens_says_that_it_is_there(
     service: RunningService, document: dict[str, Any]
 ) -> None:
