@@ -10,7 +10,7 @@ STOPS = {
     run_pb2.STOP_PAUSE: "it is asked to pause",
     run_pb2.STOP_CANCEL: "it is asked to stop for good",
 }
-"""What is told of a run when its stop is requested."""
+"""What the log of a run says when its stop is requested."""
 
 
 def now() -> Timestamp:

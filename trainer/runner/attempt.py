@@ -319,12 +319,12 @@ class Attempt:
         """Tell the server, and replace the worker."""
         self.unplaced.pop(ended.name, None)
         lost = runner_pb2.WorkerLost(worker=ended.name, reason=ended.reason)
-        told = Send(runner_pb2.Command(worker_lost=lost))
+        report = Send(runner_pb2.Command(worker_lost=lost))
         try:
             changes = self.group.ended(ended.name, ended.reason, ended.refused)
         except SlotFailedError as error:
-            return [told, *self._fail(str(error))]
-        return [told, *self._carry_out(changes, now)]
+            return [report, *self._fail(str(error))]
+        return [report, *self._carry_out(changes, now)]
 
     def _carry_out(self, changes: list[Change], now: float) -> list[Instruction]:
         """What changes of the worker group mean for processes, server and report."""

@@ -86,7 +86,7 @@ def run(upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None
 
 
 class Runner:
-    """Tells an attempt what happens, and does what it says."""
+    """Reports events to an attempt, and carries out its instructions."""
 
     def __init__(
         self, assignment: Assignment, upstream: Upstream, clock: Callable[[], float]

@@ -235,7 +235,7 @@ class Membership:
             the training loop knows better; empty before that.
         pausing: the runner has asked for a pause.
         in_round: a round has begun and is not complete.
-        heard: when a message of a worker last came or, if later, none was expected.
+        last_message: when a message of a worker last came or, if later, none was expected.
     """
 
     expected: int
@@ -250,7 +250,7 @@ class Membership:
     data_digest: str = ""
     pausing: bool = False
     in_round: bool = False
-    heard: float = 0.0
+    last_message: float = 0.0
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take one event; what is returned is to be done in order.
@@ -269,17 +269,17 @@ class Membership:
             case Spoke(peer):
                 self.present.add(peer)
                 if peer != RUNNER:
-                    self.heard = now
+                    self.last_message = now
             case AnswerUsed(worker):
                 if worker not in self.contributors:
                     self.contributors.add(worker)
                     return [ReportJoined(worker)]
             case RoundStarted():
-                self.in_round, self.heard = True, now
+                self.in_round, self.last_message = True, now
             case RoundEnded():
                 self.in_round = False
             case NothingExpected():
-                self.heard = now
+                self.last_message = now
             case Tick():
                 return self._look_for_silence(now)
             case JoinRequested(worker, join):
@@ -313,7 +313,7 @@ class Membership:
         return [Stop(worker) for worker in sorted(self.present - {RUNNER})]
 
     def _look_for_silence(self, now: float) -> list[Instruction]:
-        if now - self.heard < ANSWER_SECONDS:
+        if now - self.last_message < ANSWER_SECONDS:
             return []
         message = f"no worker has answered for {ANSWER_SECONDS:.0f} s; see the run's logs"
         return [Fail(message)]

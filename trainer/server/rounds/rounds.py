@@ -81,7 +81,7 @@ class Rounds:
 
     @property
     def workers(self) -> int:
-        """How many are at work."""
+        """How many workers take part."""
         return len(self.membership.working)
 
     @property

@@ -29,7 +29,7 @@ def read_with_retries(
 
     Args:
         rounds: receives messages meanwhile.
-        warn: is told of failures.
+        warn: receives a sentence about each failure.
 
     Raises:
         UnreachableError: the place cannot be read, for READ_SECONDS or because a pause is requested

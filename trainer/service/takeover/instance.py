@@ -1,4 +1,4 @@
-"""Names the services that share one run store, and tells which of them have ended.
+"""Names the services that share one run store, and says which of them have ended.
 
 Every service holds a lock of its own name for as long as it lives. So a service that starts can
 tell which runs have lost theirs.

@@ -414,7 +414,7 @@ class AnyCourse(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 1.0, 300.0, 599.0, 600.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        silent = self.now - self.membership.heard >= ANSWER_SECONDS
+        silent = self.now - self.membership.last_message >= ANSWER_SECONDS
         assert self.happens(Tick()) == ([Fail(SILENCE)] if silent else [])
 
     @going_on
